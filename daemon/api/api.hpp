@@ -1,0 +1,88 @@
+// The routes of /v1 and the short door. Each family is a file; what they share is here: the parts of the front that
+// they speak to, handed over by front/front.cpp.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/finder.hpp"
+#include "catalogue/catalogue.hpp"
+#include "catalogue/describe.hpp"
+#include "http/message.hpp"
+#include "http/router.hpp"
+#include "runs/runner.hpp"
+
+namespace hatchd::api {
+
+using Answer = boost::asio::awaitable<http::Response>;
+
+struct Listener {
+  std::string unix_path, tcp;  // one of them, as bound
+};
+
+struct Api {
+  const catalogue::Catalogue& catalogue;
+  runs::Runner& runner;
+  runs::Pool& pool;
+  Finder& finder;
+  std::function<std::shared_ptr<const access::Policy>()> policy;  // as it is now
+  std::vector<Listener> listeners;
+  std::vector<std::string> targets;  // configured names
+  bool discovers_targets = false;    // "*" is configured: more names come from the finder
+  bool ready = false, stopping = false;
+};
+
+// hatches.cpp
+Answer list_hatches(Api& api, const http::Context& context);
+Answer describe_hatch(Api& api, const http::Context& context);
+// invoke.cpp
+Answer invoke(Api& api, const http::Context& context);
+// runs.cpp
+Answer list_runs(Api& api, const http::Context& context);
+Answer show_run(Api& api, const http::Context& context);
+Answer cancel_run(Api& api, const http::Context& context);
+Answer follow_run(Api& api, const http::Context& context);
+// artifacts.cpp
+Answer get_artifact(Api& api, const http::Context& context);
+// targets.cpp
+Answer list_targets(Api& api, const http::Context& context);
+Answer show_target(Api& api, const http::Context& context);
+// health.cpp
+Answer livez(Api& api, const http::Context& context);
+Answer readyz(Api& api, const http::Context& context);
+// index.cpp
+Answer index(Api& api, const http::Context& context);
+Answer robots(Api& api, const http::Context& context);
+
+// ---- shared by the routes: common.cpp
+// ----------------------------------------------------------------------------------
+
+// How this caller reaches this daemon.
+catalogue::Door door_of(const Api& api, const http::Context& context);
+// The id of a hatch in the path: {id} below /v1, {group.verb} at the short door.
+std::string hatch_id_of(const http::Context& context);
+// All target names, from the configuration and, where it has "*", from the finder.
+boost::asio::awaitable<std::vector<std::string>> target_names(Api& api);
+std::vector<std::string> visible(const std::vector<std::string>& names, const access::Caller& caller,
+                                 std::string_view hatch);
+// A problem in the form that the client asked for.
+http::Response refused(const Problem& problem, const http::Context& context);
+
+// The right to see one run: the run, or the problem of its absence or of authorize().
+boost::asio::awaitable<Result<runs::Run>> readable_run(Api& api, const http::Context& context, access::Action action);
+
+// The run as the answer to its caller: reply.cpp.
+struct Wanted {
+  http::Format format = http::Format::json;
+  std::string rendering;  // a declared one beside json and text; "": none
+};
+// `status` for a run that did not fail: 200, 202. A run that failed is its problem (424) unless `described`, which is
+// for GET of a run: reading about a failure is no failure.
+Answer reply(Api& api, const http::Context& context, const runs::Run& run, const Wanted& wanted, unsigned status,
+             bool described);
+// Server-sent events of a run from the event behind `after`.
+http::Response event_stream(runs::LivePtr live, std::uint64_t after);
+
+}  // namespace hatchd::api

@@ -1,0 +1,52 @@
+// GET /: where to go from here. GET /robots.txt: nowhere.
+#include <boost/json.hpp>
+
+#include "api/api.hpp"
+#include "base/json.hpp"
+
+namespace hatchd::api {
+
+namespace json = boost::json;
+
+namespace {
+
+struct Link {
+  const char* name;
+  const char* path;
+  const char* what;
+};
+constexpr Link links[] = {
+    {"hatches", "/v1/hatches", "what can be done, and how"},
+    {"targets", "/v1/targets", "what it can be done to"},
+    {"runs", "/v1/runs", "what was done"},
+    {"livez", "/livez", "is hatchd alive"},
+    {"readyz", "/readyz", "is hatchd ready"},
+};
+
+}  // namespace
+
+Answer index(Api& api, const http::Context& context) {
+  if (http::format_of(context.request, http::Format::text) != http::Format::text) {
+    json::object body;
+    for (const Link& link : links) body[link.name] = link.path;
+    co_return http::json_response(200, pretty(body) + "\n");
+  }
+  const std::string door = catalogue::curl_door(door_of(api, context));
+  std::string text = "hatchd: maintenance hatches into running processes\n\n";
+  for (const Link& link : links) {
+    std::string line = "  " + door + link.path + (std::string_view(link.path).starts_with("/v1") ? "?format=text" : "");
+    text += line + "\n      " + link.what + "\n";
+  }
+  for (const catalogue::Hatch& hatch : api.catalogue.hatches()) {
+    if (!hatch.enabled || !access::sees(context.caller, hatch.id, "") || context.caller.role < hatch.least_role())
+      continue;
+    text += "\nRun a hatch:\n  " +
+            catalogue::curl_line(hatch, door_of(api, context), visible(api.targets, context.caller, hatch.id)) + "\n";
+    break;
+  }
+  co_return http::text_response(200, std::move(text));
+}
+
+Answer robots(Api&, const http::Context&) { co_return http::text_response(200, "User-agent: *\nDisallow: /\n"); }
+
+}  // namespace hatchd::api

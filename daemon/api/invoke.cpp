@@ -1,0 +1,270 @@
+// POST /v1/hatches/{id} and POST /{group.verb}: run a hatch. The function invoke() is the way of such a request, in
+// order; each step refuses with the problem that DESIGN section 4 names for it.
+#include <boost/json.hpp>
+#include <charconv>
+#include <cmath>
+
+#include "api/api.hpp"
+#include "base/json.hpp"
+#include "catalogue/choose.hpp"
+#include "hatch/json.hpp"
+#include "http/body.hpp"
+
+namespace hatchd::api {
+
+namespace json = boost::json;
+
+namespace {
+
+constexpr std::size_t max_reason = 500;
+
+// How long the caller wants to wait, and which preference that was (RFC 7240).
+struct Patience {
+  std::optional<std::chrono::milliseconds> wait;  // nullopt: as long as the run takes
+  std::string applied;                            // for Preference-Applied
+};
+
+Patience patience_of(const http::Request& request, const http::Invocation& invocation) {
+  static constexpr double longest = 24 * 3600;
+  const auto milliseconds = [](double seconds) {
+    return std::chrono::milliseconds(static_cast<std::int64_t>(std::min(seconds, longest) * 1000));
+  };
+  Patience patience;
+  if (invocation.wait) patience.wait = milliseconds(*invocation.wait);
+  std::string_view rest = request.header("prefer");
+  bool asynchronous = false;
+  while (!rest.empty()) {
+    const std::size_t comma = std::min(rest.find(','), rest.size());
+    std::string_view preference = rest.substr(0, comma);
+    rest.remove_prefix(std::min(comma + 1, rest.size()));
+    while (preference.starts_with(' ')) preference.remove_prefix(1);
+    while (preference.ends_with(' ')) preference.remove_suffix(1);
+    unsigned seconds = 0;
+    if (preference == "respond-async") {
+      asynchronous = true;
+    } else if (preference.starts_with("wait=") && !invocation.wait) {
+      const std::string_view digits = preference.substr(5);
+      const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), seconds);
+      if (error != std::errc() || end != digits.data() + digits.size()) continue;
+      patience.wait = milliseconds(seconds);
+      patience.applied = "wait=" + std::to_string(seconds);
+    }
+  }
+  if (asynchronous) {
+    if (!patience.wait) patience.wait = std::chrono::milliseconds(0);
+    patience.applied = patience.applied.empty() ? "respond-async" : "respond-async, " + patience.applied;
+  }
+  return patience;
+}
+
+Result<Wanted> wanted_by(const http::Context& context, const http::Invocation& invocation,
+                         const catalogue::Hatch& hatch) {
+  const std::string format = invocation.format.value_or("");
+  if (format.empty()) return Wanted{http::format_of(context.request, context.fallback), ""};
+  if (format == "json") return Wanted{http::Format::json, ""};
+  if (format == "text") return Wanted{http::Format::text, ""};
+  if (std::find(hatch.renderings.begin(), hatch.renderings.end(), format) != hatch.renderings.end())
+    return Wanted{http::format_of(context.request, context.fallback), format};
+  Problem problem{"params-invalid", hatch.id + " has no such rendering"};
+  std::string names = "json, text";
+  for (const std::string& name : hatch.renderings)
+    if (name != "json" && name != "text") names += ", " + name;
+  problem.errors.push_back({"/format", "must be one of: " + names});
+  return tl::unexpected(std::move(problem));
+}
+
+Result<std::string> processes_of(const http::Invocation& invocation) {
+  const std::string text = invocation.processes.value_or("all");
+  const bool pid = !text.empty() && text.size() <= 10 && text.find_first_not_of("0123456789") == std::string::npos;
+  if (text == "all" || text == "main" || pid) return text;
+  Problem problem{"params-invalid", "a parameter is not valid: /processes"};
+  problem.errors.push_back({"/processes", "must be \"all\", \"main\" or a pid"});
+  return tl::unexpected(std::move(problem));
+}
+
+// Parameters as the hatch gets them: defaults filled in, every failure listed.
+Result<json::object> validated(const catalogue::Hatch& hatch, json::object params, const std::string& profile) {
+  const json::object* properties = object_of(hatch.parameters, "properties");
+  if (!profile.empty() && properties && properties->contains("profile")) params["profile"] = profile;
+  json::value value = std::move(params);
+  std::vector<FieldError> errors = schema::validate(hatch.parameters, value);
+  if (errors.empty()) return std::move(value.get_object());
+  Problem problem{"params-invalid", errors.size() == 1
+                                        ? "a parameter is not valid: " + errors[0].pointer + ": " + errors[0].detail
+                                        : std::to_string(errors.size()) + " parameters are not valid"};
+  problem.errors = std::move(errors);
+  problem.remedy = "GET /v1/hatches/" + hatch.id + " describes the parameters";
+  return tl::unexpected(std::move(problem));
+}
+
+Result<std::string> reason_of(const http::Context& context, const http::Invocation& invocation, schema::Effect effect,
+                              const access::Policy& policy) {
+  std::string reason = invocation.reason.value_or(std::string(context.request.header("hatchd-reason")));
+  if (reason.size() > max_reason) reason.resize(max_reason);
+  reason = hatch::printable(reason);
+  const auto& required = policy.access.require_reason;
+  if (!reason.empty() || std::find(required.begin(), required.end(), schema::to_string(effect)) == required.end())
+    return reason;
+  Problem problem{"params-invalid",
+                  "this hatchd wants a reason for hatches that " + std::string(schema::to_string(effect))};
+  problem.errors.push_back({"/reason", "is required"});
+  problem.remedy = "add -d reason='why' or the header Hatchd-Reason";
+  return tl::unexpected(std::move(problem));
+}
+
+// Is the target there, now? What the finder says counts: gone and ambiguous are known before anything is started.
+boost::asio::awaitable<Result<void>> present(Api& api, std::string name) {
+  auto listed = co_await api.finder.list(name);
+  if (!listed) co_return tl::unexpected(listed.error());
+  for (const json::value& value : *listed) {
+    const json::object* target = value.if_object();
+    if (!target || text_of(*target, "name") != name) continue;
+    const std::string state = text_of(*target, "state");
+    if (state == "up") co_return Result<void>{};
+    const bool ambiguous = state == "ambiguous";
+    Problem problem{ambiguous ? "target-ambiguous" : "target-gone",
+                    "target " + name + " is " + (state.empty() ? "gone" : state)};
+    if (const json::object* said = object_of(*target, "problem")) {
+      Problem theirs = problem_from_json(*said);
+      const bool fits =
+          theirs.code == "target-gone" || theirs.code == "target-ambiguous" || theirs.code == "rights-missing";
+      if (fits) problem = std::move(theirs);
+    }
+    co_return tl::unexpected(std::move(problem));
+  }
+  co_return refuse("target-unknown", "there is no target \"" + name + "\"");
+}
+
+http::Response preflight_reply(const runs::Run& run, const catalogue::Hatch& hatch, http::Format format) {
+  const bool ready = !run.error;
+  json::object body{{"ready", ready},
+                    {"hatch", hatch.id},
+                    {"target", run.target.empty() ? json::value(nullptr) : json::value(run.target)}};
+  body["missing"] = run.error ? json::value_from(run.error->missing) : json::value(json::array{});
+  body["remedy"] = run.error && !run.error->remedy.empty() ? json::value(run.error->remedy) : json::value(nullptr);
+  if (run.error) body["detail"] = run.error->detail;
+  if (!run.verdict.empty()) body["verdict"] = run.verdict;
+  if (format != http::Format::text) return http::json_response(200, pretty(body) + "\n");
+  if (ready) return http::text_response(200, "ready\n");
+  std::string text = "not ready: " + run.error->detail + "\n";
+  for (const std::string& item : run.error->missing) text += "missing: " + item + "\n";
+  if (!run.error->remedy.empty()) text += "remedy: " + run.error->remedy + "\n";
+  return http::text_response(200, hatch::printable(text, true));
+}
+
+}  // namespace
+
+Answer invoke(Api& api, const http::Context& context) {
+  const std::string id = hatch_id_of(context);
+  const auto policy = api.policy();
+
+  // The hatch, before its parameters can be read: they are converted by its schema. With several kinds the first serves
+  // until the profile is known, since kinds of one id share their reserved names.
+  if (!access::sees(context.caller, id, ""))
+    co_return refused(Problem{"hatch-unknown", "there is no hatch \"" + id + "\""}, context);
+  const auto profile_in_query = context.request.query_value("profile");
+  auto found = api.catalogue.find(id, profile_in_query);
+  if (!found && found.error().code == "hatch-unknown") co_return refused(found.error(), context);
+  const json::object no_schema;
+  auto invocation = http::read_invocation(context.request, found ? (*found)->parameters : no_schema);
+  if (!invocation) co_return refused(invocation.error(), context);
+  if (invocation->profile && invocation->profile != profile_in_query) {
+    found = api.catalogue.find(id, *invocation->profile);
+    if (found) invocation = http::read_invocation(context.request, (*found)->parameters);
+    if (!invocation) co_return refused(invocation.error(), context);
+  }
+  if (!found) co_return refused(found.error(), context);
+  const catalogue::Hatch& hatch = **found;
+
+  // Whoever may not run it at all learns that first, and nothing about its targets.
+  access::Ask ask{access::Action::run, hatch.id, hatch.effect, hatch.role, ""};
+  if (auto allowed = access::authorize(context.caller, ask, *policy); !allowed)
+    co_return refused(allowed.error(), context);
+  if (!hatch.enabled)
+    co_return refused(Problem{"hatch-disabled", hatch.id + " is not enabled: " + hatch.why_not}, context);
+
+  runs::Order order;
+  order.hatch = &hatch;
+  order.caller = context.caller;
+
+  // The form of the answer, the target, the profile, the parameters.
+  const auto wanted = wanted_by(context, *invocation, hatch);
+  if (!wanted) co_return refused(wanted.error(), context);
+  order.format =
+      wanted->rendering.empty() ? (wanted->format == http::Format::text ? "text" : "json") : wanted->rendering;
+  const std::vector<std::string> names = visible(co_await target_names(api), context.caller, hatch.id);
+  const std::string command = catalogue::curl_door(door_of(api, context)) + "/" + hatch.id;
+  auto target = catalogue::choose_target(hatch, invocation->target, names, command);
+  if (!target) co_return refused(target.error(), context);
+  order.target = std::move(*target);
+  auto processes = processes_of(*invocation);
+  if (!processes) co_return refused(processes.error(), context);
+  order.processes = std::move(*processes);
+  if (!hatch.profiles.empty() || invocation->profile) {
+    auto profile = catalogue::choose_profile(hatch, invocation->profile);
+    if (!profile) co_return refused(profile.error(), context);
+    order.profile = std::move(*profile);
+  }
+  auto params = validated(hatch, std::move(invocation->params), order.profile);
+  if (!params) co_return refused(params.error(), context);
+  order.params = std::move(*params);
+
+  // What they raise counts, before anything happens.
+  order.effect = schema::effect_of(hatch.parameters, order.params, hatch.effect);
+  order.role = std::max(hatch.role, access::parse_role(schema::role_of(hatch.parameters, order.params)));
+  ask = {access::Action::run, hatch.id, order.effect, order.role, order.target};
+  if (auto allowed = access::authorize(context.caller, ask, *policy); !allowed)
+    co_return refused(allowed.error(), context);
+  auto reason = reason_of(context, *invocation, order.effect, *policy);
+  if (!reason) co_return refused(reason.error(), context);
+  order.reason = std::move(*reason);
+  const json::value masked = schema::mask(hatch.parameters, order.params);
+  if (masked.is_object()) order.masked = masked.get_object();
+
+  // The target as it is now.
+  if (!order.target.empty())
+    if (auto there = co_await present(api, order.target); !there) {
+      if (!invocation->dry_run) co_return refused(there.error(), context);
+      runs::Run none;
+      none.target = order.target;
+      none.error = there.error();
+      co_return preflight_reply(none, hatch, wanted->format);
+    }
+  order.preflight = invocation->dry_run;
+  if (order.preflight && !hatch.preflight) {  // nothing more to ask: all that is checked for every hatch was checked
+    runs::Run none;
+    none.target = order.target;
+    co_return preflight_reply(none, hatch, wanted->format);
+  }
+
+  // From here on there is a run.
+  auto started = api.runner.start(std::move(order));
+  if (!started) {
+    Problem problem = started.error().problem;
+    co_return http::problem_response(problem, context.request, http::format_of(context.request, context.fallback), {},
+                                     started.error().retry_after);
+  }
+  const runs::LivePtr live = *started;
+  if (live->preflight) {
+    co_await api.runner.wait(live);
+    co_return preflight_reply(live->run, hatch, wanted->format);
+  }
+  if (wanted->format == http::Format::events && wanted->rendering.empty()) co_return event_stream(live, 0);
+
+  const Patience patience = patience_of(context.request, *invocation);
+  co_await api.runner.wait(live, patience.wait ? std::chrono::steady_clock::now() + *patience.wait : SteadyTime::max());
+  http::Response response;
+  if (live->over) {
+    response = co_await reply(api, context, live->run, *wanted, 200, false);
+  } else if (wanted->format == http::Format::text) {
+    response = http::text_response(202, hatch.id + " is under way: " + live->run.id + "\n");
+    response.header("Location", "/v1/runs/" + live->run.id);
+  } else {
+    const Wanted json_now;
+    response = co_await reply(api, context, live->run, json_now, 202, false);
+  }
+  if (!patience.applied.empty()) response.header("Preference-Applied", patience.applied);
+  co_return response;
+}
+
+}  // namespace hatchd::api

@@ -1,0 +1,115 @@
+// A run as an answer: JSON, its text, another rendering, or the problem with the run in it.
+#include <boost/json.hpp>
+
+#include "api/api.hpp"
+#include "base/json.hpp"
+#include "hatch/json.hpp"
+
+namespace hatchd::api {
+
+namespace {
+
+// From here on, laying out a result takes long enough to be felt by other clients.
+constexpr std::size_t large = 64 * 1024;
+
+std::string summary(const runs::Run& run) {
+  std::string text =
+      run.hatch + (run.target.empty() ? "" : " on " + run.target) + ": " + std::string(to_string(run.state));
+  if (!run.verdict.empty()) text += "\n" + run.verdict;
+  return hatch::printable(text, true) + "\n";
+}
+
+boost::asio::awaitable<std::string> as_json(Api& api, const runs::Run& run, unsigned indent) {
+  std::string result;
+  if (run.has_result)
+    if (auto text = co_await api.runner.read(run.id, "result.json")) result = std::move(*text);
+  if (result.size() < large) co_return runs::to_text(run, result, indent);
+  auto work = [run, result = std::move(result), indent] { return runs::to_text(run, result, indent); };
+  co_return co_await api.pool.run(std::move(work));
+}
+
+// A rendering, or "" when there is none.
+boost::asio::awaitable<std::string> rendering_of(Api& api, const runs::Run& run, std::string name) {
+  if (std::find(run.renderings.begin(), run.renderings.end(), name) == run.renderings.end()) co_return std::string();
+  auto text = co_await api.runner.read(run.id, runs::rendering_file(name));
+  if (!text) co_return std::string();
+  if (!text->empty() && text->back() != '\n') *text += '\n';
+  co_return std::move(*text);
+}
+
+class Follower : public http::BodyStream {
+ public:
+  Follower(runs::LivePtr live, std::uint64_t after) : live_(std::move(live)), after_(after) {}
+
+  boost::asio::awaitable<std::optional<std::string>> next() override {
+    using namespace std::chrono_literals;
+    constexpr std::size_t piece = 64 * 1024;
+    for (;;) {
+      std::string text;
+      while (const runs::Event* event = live_->events.behind(after_)) {
+        if (event->number != after_ + 1)
+          text += ": " + std::to_string(event->number - after_ - 1) + " events are no longer kept\n\n";
+        text += runs::to_sse(*event);
+        after_ = event->number;
+        if (text.size() >= piece) break;
+      }
+      if (!text.empty()) co_return text;
+      if (live_->over) co_return std::nullopt;
+      // A comment now and then, so that proxies keep the connection and a client that left is noticed.
+      const SteadyTime until = std::chrono::steady_clock::now() + 15s;
+      co_await live_->changed.wait(until);
+      if (std::chrono::steady_clock::now() >= until) co_return std::string(": still running\n\n");
+    }
+  }
+
+ private:
+  runs::LivePtr live_;
+  std::uint64_t after_;
+};
+
+}  // namespace
+
+http::Response event_stream(runs::LivePtr live, std::uint64_t after) {
+  http::Response response;
+  response.header("Content-Type", "text/event-stream").header("Cache-Control", "no-store");
+  response.header("Location", "/v1/runs/" + live->run.id);
+  response.stream = std::make_shared<Follower>(std::move(live), after);
+  return response;
+}
+
+Answer reply(Api& api, const http::Context& context, const runs::Run& run, const Wanted& wanted, unsigned status,
+             bool described) {
+  const bool failed = run.error && !described;
+  const bool text = wanted.format == http::Format::text;
+  http::Response response;
+  if (!wanted.rendering.empty() && !run.error) {
+    response = http::text_response(status, co_await rendering_of(api, run, wanted.rendering));
+    if (response.body.empty()) {
+      Problem problem{"params-invalid", "this run has no rendering \"" + wanted.rendering + "\""};
+      problem.errors.push_back({"/format", "the run made: json" + [&] {
+                                  std::string names;
+                                  for (const std::string& name : run.renderings) names += ", " + name;
+                                  return names;
+                                }()});
+      response = http::problem_response(problem, context.request, wanted.format);
+    }
+  } else if (text || !wanted.rendering.empty()) {
+    std::string body = co_await rendering_of(api, run, "text");
+    if (run.error) {
+      response = http::problem_response(*run.error, context.request, http::Format::text);
+      if (!body.empty()) response.body += "\n" + body;  // as far as it came
+      if (!failed) response = http::text_response(status, std::move(response.body));
+    } else {
+      response = http::text_response(status, body.empty() ? summary(run) : std::move(body));
+    }
+  } else if (failed) {
+    const std::string member = "\"run\": " + co_await as_json(api, run, 1);
+    response = http::problem_response(*run.error, context.request, http::Format::json, member);
+  } else {
+    response = http::json_response(status, co_await as_json(api, run, 0) + "\n");
+  }
+  if (!described) response.header("Location", "/v1/runs/" + run.id);
+  co_return response;
+}
+
+}  // namespace hatchd::api

@@ -1,0 +1,81 @@
+#include "base/fd.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+
+// strerrorname_np(3), strerrordesc_np(3): glibc 2.32; unlike strerror() safe in every thread.
+namespace hatchd {
+
+Result<std::string> read_all(int fd, std::size_t max) {
+  std::string content;
+  for (;;) {
+    const std::size_t had = content.size();
+    content.resize(had + 16 * 1024);
+    const ssize_t n = ::read(fd, content.data() + had, content.size() - had);
+    content.resize(had + (n > 0 ? static_cast<std::size_t>(n) : 0));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return refuse("malformed", "read: " + errno_text(errno));
+    if (n == 0) return content;
+    if (content.size() > max) {
+      errno = EFBIG;
+      return refuse("malformed", "more than " + std::to_string(max) + " bytes");
+    }
+  }
+}
+
+Result<std::string> read_file_at(int dirfd, const char* path, std::size_t max) {
+  const UniqueFd file{::openat(dirfd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
+  if (!file) return refuse("malformed", std::string(path) + ": " + errno_text(errno));
+  return read_all(file.get(), max);
+}
+
+bool write_all(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return false;
+    bytes.remove_prefix(static_cast<std::size_t>(n));
+  }
+  return true;
+}
+
+Result<UniqueFd> sealed_memfd(const char* name, std::string_view bytes) {
+  UniqueFd fd{::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+  if (!fd || !write_all(fd.get(), bytes) || ::lseek(fd.get(), 0, SEEK_SET) != 0 ||
+      ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) != 0)
+    return refuse("internal", "memfd: " + errno_text(errno));
+  return fd;
+}
+
+Result<std::string> read_memfd(int fd, std::size_t max) {
+  struct stat info{};
+  if (::fstat(fd, &info) != 0) return refuse("malformed", "fstat: " + errno_text(errno));
+  if (!S_ISREG(info.st_mode)) return refuse("malformed", "not a memory file");
+  const auto size = static_cast<std::size_t>(info.st_size);
+  if (size > max) return refuse("malformed", "more than " + std::to_string(max) + " bytes");
+  std::string content(size, '\0');
+  // pread and not mmap: a descriptor that is not sealed may shrink meanwhile, and that must not be a SIGBUS.
+  std::size_t at = 0;
+  while (at < size) {
+    const ssize_t n = ::pread(fd, content.data() + at, size - at, static_cast<off_t>(at));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return refuse("malformed", "pread: " + errno_text(errno));
+    if (n == 0) break;
+    at += static_cast<std::size_t>(n);
+  }
+  content.resize(at);
+  return content;
+}
+
+std::string errno_text(int error) {
+  const char* name = ::strerrorname_np(error);
+  const char* words = ::strerrordesc_np(error);
+  if (!name || !words) return "error " + std::to_string(error);
+  return std::string(name) + " (" + words + ")";
+}
+
+}  // namespace hatchd

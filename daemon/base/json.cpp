@@ -1,0 +1,236 @@
+#include "base/json.hpp"
+
+#include <boost/json.hpp>
+#include <boost/json/basic_parser_impl.hpp>
+#include <algorithm>
+#include <utility>
+
+#include "hatch/json.hpp"
+
+namespace hatchd {
+
+namespace json = boost::json;
+
+std::string text_of(const json::object& object, std::string_view name, std::string_view fallback) {
+  const json::value* value = object.if_contains(name);
+  return value && value->is_string() ? std::string(value->get_string()) : std::string(fallback);
+}
+
+std::int64_t number_of(const json::object& object, std::string_view name, std::int64_t fallback) {
+  const json::value* value = object.if_contains(name);
+  if (!value) return fallback;
+  if (value->is_int64()) return value->get_int64();
+  if (value->is_uint64() && value->get_uint64() <= INT64_MAX) return static_cast<std::int64_t>(value->get_uint64());
+  return fallback;
+}
+
+bool flag_of(const json::object& object, std::string_view name, bool fallback) {
+  const json::value* value = object.if_contains(name);
+  return value && value->is_bool() ? value->get_bool() : fallback;
+}
+
+const json::object* object_of(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value ? value->if_object() : nullptr;
+}
+
+const json::array* array_of(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value ? value->if_array() : nullptr;
+}
+
+std::vector<std::string> texts_of(const json::object& object, std::string_view name) {
+  std::vector<std::string> texts;
+  if (const json::array* array = array_of(object, name))
+    for (const json::value& value : *array)
+      if (value.is_string()) texts.emplace_back(value.get_string());
+  return texts;
+}
+
+Result<json::value> parse_json(std::string_view text, std::string_view code, unsigned max_depth) {
+  json::parse_options options;
+  options.max_depth = max_depth;
+  json::stream_parser parser({}, options);
+  json::error_code error;
+  const std::size_t read = parser.write_some(text.data(), text.size(), error);
+  if (!error) parser.finish(error);  // refuses what ended too early
+  if (!error && text.find_first_not_of(" \t\r\n", read) != std::string_view::npos) error = json::error::extra_data;
+  if (!error) return parser.release();
+  const std::string_view before = text.substr(0, read);
+  const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+  const std::size_t newline = before.rfind('\n');
+  const std::size_t column = newline == std::string_view::npos ? read + 1 : read - newline;
+  return refuse(std::string(code), "not valid JSON: line " + std::to_string(line) + ", column " +
+                                       std::to_string(column) + ": " + error.message());
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Pretty printing. One writer serves both forms: the tree walks itself through the same calls that the parser makes.
+
+namespace {
+
+// Lays out JSON as it is told of it. Arrays of scalars that fit stay on one line: an array is written compactly at
+// first, and rewritten by lines as soon as it turns out to be long or to hold a container.
+class Layout {
+ public:
+  explicit Layout(unsigned indent) : base_(indent) {}
+
+  void begin(bool object) {
+    before_value();
+    if (!levels_.empty() && !levels_.back().object) spread(levels_.back());
+    levels_.push_back({object, 0, out_.size() + 1, object, {}});
+    out_ += object ? '{' : '[';
+  }
+  void end() {
+    const Level level = std::move(levels_.back());
+    levels_.pop_back();
+    if (level.count > 0 && level.lines) line();
+    out_ += level.object ? '}' : ']';
+  }
+  void key(std::string_view text) {
+    separate();
+    hatch::append_quoted(out_, text);
+    out_ += ": ";
+    after_key_ = true;
+  }
+  void scalar(std::string_view text) {
+    before_value();
+    if (!levels_.empty() && !levels_.back().object && !levels_.back().lines &&
+        out_.size() + text.size() - levels_.back().begin > max_line)
+      spread(levels_.back());
+    out_ += text;
+  }
+  void text(std::string_view value) {
+    std::string quoted;
+    hatch::append_quoted(quoted, value);
+    scalar(quoted);
+  }
+  std::string take() { return std::move(out_); }
+
+ private:
+  static constexpr std::size_t max_line = 100;
+  struct Level {
+    bool object;
+    std::size_t count;
+    std::size_t begin;  // offset behind the opening bracket
+    bool lines;         // one element a line
+    std::vector<std::size_t> elements;  // offsets of the elements of a compact array
+  };
+
+  void line() { out_.append("\n").append(2 * (base_ + levels_.size()), ' '); }
+  void before_value() {
+    if (std::exchange(after_key_, false) || levels_.empty()) return;
+    separate();
+  }
+  void separate() {
+    Level& level = levels_.back();
+    if (level.lines) {
+      if (level.count > 0) out_ += ',';
+      line();
+    } else {
+      if (level.count > 0) out_ += ", ";
+      level.elements.push_back(out_.size());
+    }
+    ++level.count;
+  }
+  // Turns the compact array at the end of the text into one with an element a line.
+  void spread(Level& level) {
+    if (level.lines) return;
+    level.lines = true;
+    const std::string compact = out_.substr(level.begin);
+    const std::size_t from = level.begin;
+    out_.resize(from);
+    for (std::size_t i = 0; i < level.elements.size(); ++i) {
+      const std::size_t start = level.elements[i] - from;
+      const bool last = i + 1 == level.elements.size();
+      const std::size_t stop = last ? compact.size() : level.elements[i + 1] - from - 2;
+      if (i > 0) out_ += ',';
+      line();
+      out_.append(compact, start, stop - start);
+    }
+    level.elements.clear();
+  }
+
+  std::string out_;
+  unsigned base_;
+  std::vector<Level> levels_;
+  bool after_key_ = false;
+};
+
+void lay_out(Layout& layout, const json::value& value) {
+  switch (value.kind()) {
+    case json::kind::object:
+      layout.begin(true);
+      for (const auto& [name, member] : value.get_object()) {
+        layout.key(name);
+        lay_out(layout, member);
+      }
+      layout.end();
+      break;
+    case json::kind::array:
+      layout.begin(false);
+      for (const json::value& element : value.get_array()) lay_out(layout, element);
+      layout.end();
+      break;
+    case json::kind::string: layout.text(value.get_string()); break;
+    default: layout.scalar(json::serialize(value));
+  }
+}
+
+// What Boost.JSON's parser calls for each token (json::basic_parser, "handler").
+struct Relay {
+  static constexpr std::size_t max_object_size = SIZE_MAX, max_array_size = SIZE_MAX;
+  static constexpr std::size_t max_key_size = SIZE_MAX, max_string_size = SIZE_MAX;
+
+  explicit Relay(unsigned indent) : layout(indent) {}
+  Layout layout;
+  std::string pieces;  // of a key, string or number that comes in parts
+
+  bool on_document_begin(json::error_code&) { return true; }
+  bool on_document_end(json::error_code&) { return true; }
+  bool on_object_begin(json::error_code&) { return layout.begin(true), true; }
+  bool on_object_end(std::size_t, json::error_code&) { return layout.end(), true; }
+  bool on_array_begin(json::error_code&) { return layout.begin(false), true; }
+  bool on_array_end(std::size_t, json::error_code&) { return layout.end(), true; }
+  bool on_key_part(json::string_view part, std::size_t, json::error_code&) { return pieces += part, true; }
+  bool on_key(json::string_view part, std::size_t, json::error_code&) {
+    layout.key(pieces += part);
+    return pieces.clear(), true;
+  }
+  bool on_string_part(json::string_view part, std::size_t, json::error_code&) { return pieces += part, true; }
+  bool on_string(json::string_view part, std::size_t, json::error_code&) {
+    layout.text(pieces += part);
+    return pieces.clear(), true;
+  }
+  bool on_number_part(json::string_view part, json::error_code&) { return pieces += part, true; }
+  bool number(json::string_view part) {
+    layout.scalar(pieces += part);
+    return pieces.clear(), true;
+  }
+  bool on_int64(std::int64_t, json::string_view part, json::error_code&) { return number(part); }
+  bool on_uint64(std::uint64_t, json::string_view part, json::error_code&) { return number(part); }
+  bool on_double(double, json::string_view part, json::error_code&) { return number(part); }
+  bool on_bool(bool value, json::error_code&) { return layout.scalar(value ? "true" : "false"), true; }
+  bool on_null(json::error_code&) { return layout.scalar("null"), true; }
+  bool on_comment_part(json::string_view, json::error_code&) { return true; }
+  bool on_comment(json::string_view, json::error_code&) { return true; }
+};
+
+}  // namespace
+
+std::string pretty(const json::value& value, unsigned indent) {
+  Layout layout{indent};
+  lay_out(layout, value);
+  return layout.take();
+}
+
+Result<std::string> pretty_text(std::string_view text, unsigned indent, std::string_view code) {
+  json::basic_parser<Relay> parser(json::parse_options{}, indent);
+  json::error_code error;
+  const std::size_t read = parser.write_some(false, text.data(), text.size(), error);
+  if (!error && text.find_first_not_of(" \t\r\n", read) != std::string_view::npos) error = json::error::extra_data;
+  if (error) return refuse(std::string(code), "not valid JSON at byte " + std::to_string(read) + ": " + error.message());
+  return parser.handler().layout.take();
+}
+
+}  // namespace hatchd

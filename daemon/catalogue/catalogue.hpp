@@ -1,0 +1,42 @@
+// All hatches, from the manifests that the supervisor read. Fixed for the life of the front process: a new
+// configuration comes with a new front.
+#pragma once
+
+#include <boost/json/array.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/problem.hpp"
+#include "catalogue/hatch.hpp"
+
+namespace hatchd::catalogue {
+
+// A plugin that could not be opened: its hatches are unknown, but that it should be there is not.
+struct Absent {
+  std::string plugin;
+  Problem problem;
+};
+
+class Catalogue {
+ public:
+  // `manifests`: "catalogue" of the front's setup (link/protocol.hpp). What is malformed is left out and logged.
+  explicit Catalogue(const boost::json::array& manifests);
+
+  const std::vector<Hatch>& hatches() const { return hatches_; }  // by id, then kind
+  const std::vector<Absent>& absent() const { return absent_; }
+
+  // The hatch of that id; several kinds are told apart by the profile. hatch-unknown (with the nearest), or
+  // params-invalid when the profile is not there or must be named.
+  Result<const Hatch*> find(std::string_view id, std::optional<std::string_view> profile = {}) const;
+
+ private:
+  std::vector<Hatch> hatches_;
+  std::vector<Absent> absent_;
+};
+
+// The profile that a run uses: the named one, else "default", else the only one; "" where a hatch has none.
+Result<std::string> choose_profile(const Hatch& hatch, std::optional<std::string_view> named);
+
+}  // namespace hatchd::catalogue

@@ -1,0 +1,38 @@
+// One HTTP exchange with the daemon, by libcurl: over a Unix socket or TCP, never through a proxy, never following a
+// redirect, with a bound on time and size.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "base/problem.hpp"
+#include "client/endpoint.hpp"
+
+namespace hatchd::client {
+
+struct Call {
+  std::string method = "GET";
+  std::string path;   // with its query
+  std::string body;   // a form; POST only
+  bool json = false;  // Accept
+  std::chrono::seconds limit{60};
+};
+
+struct Answer {
+  long status = 0;
+  std::string location;
+  std::string body;  // unless it went to the sink
+};
+
+// Takes the pieces of a successful body as they come; false ends the exchange.
+using Sink = std::function<bool(std::string_view piece)>;
+
+inline constexpr std::size_t max_answer = 256u << 20;  // what goes to a sink
+inline constexpr std::size_t max_kept = 4u << 20;      // what is kept in Answer::body
+
+// Problem codes: `cannot-connect` (nothing was sent), `connection-broken` (whether a run happened is not known).
+Result<Answer> exchange(const Endpoint& endpoint, const Call& call, const Sink& sink = {});
+
+}  // namespace hatchd::client

@@ -1,0 +1,48 @@
+#include <boost/json/value.hpp>
+
+#include "base/json.hpp"
+#include "config/config.hpp"
+#include "config/secrets.hpp"
+#include "hatch/json.hpp"
+#include "schema/words.hpp"
+
+namespace json = boost::json;
+
+namespace hatchd::config {
+namespace {
+
+// Each value that has no parts of its own.
+template <class Visit>
+void leaves(const json::value& value, const std::string& pointer, const Visit& visit) {
+  if (value.is_object() && !value.get_object().empty()) {
+    for (const auto& member : value.get_object())
+      leaves(member.value(), schema::child(pointer, std::string_view(member.key())), visit);
+  } else if (value.is_array() && !value.get_array().empty()) {
+    for (std::size_t i = 0; i < value.get_array().size(); ++i)
+      leaves(value.get_array()[i], schema::child(pointer, i), visit);
+  } else {
+    visit(pointer);
+  }
+}
+
+}  // namespace
+
+std::string show(const Loaded& loaded) {
+  json::object masked = loaded.effective;
+  if (json::value* plugins = masked.if_contains("plugins"); plugins != nullptr && plugins->is_object())
+    for (auto& plugin : plugins->get_object()) mask_plugin(plugin.value());
+  return pretty(masked) + "\n";
+}
+
+std::string origins(const Loaded& loaded) {
+  std::string out;
+  leaves(json::value(loaded.effective), "", [&](const std::string& pointer) {
+    const auto place = loaded.places.find(pointer);
+    const std::string from =
+        place == loaded.places.end() ? "default" : place->second.file + ":" + std::to_string(place->second.line);
+    out += hatch::printable((pointer.empty() ? "/" : pointer) + "  " + from) + "\n";
+  });
+  return out;
+}
+
+}  // namespace hatchd::config

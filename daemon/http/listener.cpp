@@ -1,0 +1,241 @@
+#include "http/listener.hpp"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <list>
+#include <map>
+
+#include "base/log.hpp"
+#include "http/peer.hpp"
+
+namespace hatchd::http {
+
+namespace asio = boost::asio;
+using boost::system::error_code;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+// Beyond the limit, so many more are let in only to be told that it is reached; what comes after those is closed
+// unread.
+constexpr std::size_t max_refusals = 64;
+constexpr int accepts_in_turn = 64;
+constexpr auto accept_pause = std::chrono::milliseconds(100);
+constexpr auto complaint_interval = std::chrono::seconds(10);
+
+void set_option(int fd, int level, int name) {
+  const int on = 1;
+  ::setsockopt(fd, level, name, &on, sizeof on);  // what cannot be set is a lost nicety
+}
+
+bool lacks_resources(int error) { return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM; }
+
+}  // namespace
+
+struct Listener::State : std::enable_shared_from_this<Listener::State> {
+  struct Entry {
+    std::shared_ptr<Session> session;
+    std::string address;  // "" for Unix sockets
+    bool refused = false;
+  };
+  using Entries = std::list<Entry>;
+
+  asio::io_context& context;
+  std::shared_ptr<Exchange> exchange = std::make_shared<Exchange>();
+  std::list<asio::posix::stream_descriptor> sockets;
+  Entries entries;
+  std::map<std::string, std::size_t> by_address;
+  std::size_t refusals = 0;
+  asio::steady_timer ticker, grace_timer;
+  bool ticking = false, stopping = false;
+  std::function<void()> done;
+  Clock::time_point complained{};
+
+  explicit State(asio::io_context& context) : context(context), ticker(context), grace_timer(context) {}
+
+  // -- accepting --
+
+  asio::awaitable<void> accept(asio::posix::stream_descriptor& socket, bool local, std::size_t index) {
+    asio::steady_timer pause(context);
+    while (!stopping) {
+      error_code error;
+      co_await socket.async_wait(asio::posix::descriptor_base::wait_read,
+                                 asio::redirect_error(asio::use_awaitable, error));
+      if (error || stopping) co_return;
+      if (accept_some(socket.native_handle(), local, index)) continue;
+      // Out of descriptors or memory: the pending connection keeps the socket readable, so a loop without a pause would
+      // spin. An idle connection may give what is missing.
+      make_room("");
+      pause.expires_after(accept_pause);
+      co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, error));
+    }
+  }
+
+  // False when accepting makes no sense for now.
+  bool accept_some(int listening, bool local, std::size_t index) {
+    for (int i = 0; i < accepts_in_turn; ++i) {
+      UniqueFd fd(::accept4(listening, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      if (fd) {
+        welcome(std::move(fd), local, index);
+        continue;
+      }
+      const int error = errno;
+      if (error == EAGAIN) return true;
+      // Others concern this one connection (accept(2): ECONNABORTED and errors of the network); the next may be well.
+      if (!lacks_resources(error) && error != EBADF && error != EINVAL && error != ENOTSOCK) continue;
+      complain("connections cannot be accepted", errno_text(error));
+      return false;
+    }
+    return true;
+  }
+
+  void complain(std::string_view message, std::string_view why) {
+    const auto now = Clock::now();
+    if (complained != Clock::time_point{} && now - complained < complaint_interval) return;
+    complained = now;
+    log::warning(message, {{"why", why}, {"connections", entries.size()}});
+  }
+
+  void welcome(UniqueFd fd, bool local, std::size_t index) {
+    if (!local) {
+      set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY);
+      set_option(fd.get(), SOL_SOCKET, SO_KEEPALIVE);
+    }
+    Peer peer = peer_of(fd.get(), local, index);
+    const std::string address = local ? std::string() : host_of_address(peer.address);
+    bool refused = entries.size() - refusals >= exchange->limits.connections && !make_room("");
+    if (!refused && !local && count(address) >= exchange->limits.connections_per_address) refused = !make_room(address);
+    if (refused) complain("the limit of connections is reached", peer.address);
+    if (refused && refusals >= max_refusals) return;
+
+    const auto entry = entries.insert(entries.end(), Entry{nullptr, address, refused});
+    if (refused)
+      ++refusals;
+    else if (!local)
+      ++by_address[address];
+    entry->session = make_session(context.get_executor(), std::move(fd), std::move(peer), exchange, refused);
+    entry->session->start([self = shared_from_this(), entry] { self->leave(entry); });
+    start_ticking();
+  }
+
+  std::size_t count(const std::string& address) const {
+    const auto found = by_address.find(address);
+    return found == by_address.end() ? 0 : found->second;
+  }
+
+  // Closes the connection that has been idle longest, of that address or ("") of all. It is counted out at once.
+  bool make_room(const std::string& address) {
+    auto oldest = entries.end();
+    for (auto entry = entries.begin(); entry != entries.end(); ++entry) {
+      if (entry->refused || !entry->session->idle() || (!address.empty() && entry->address != address)) continue;
+      if (oldest == entries.end() || entry->session->idle_since() < oldest->session->idle_since()) oldest = entry;
+    }
+    if (oldest == entries.end()) return false;
+    forget_address(*oldest);
+    // It leaves the table when its coroutine has ended; until then it counts as one of the refused, which have their
+    // own bound.
+    oldest->refused = true;
+    ++refusals;
+    oldest->session->close_idle();
+    return true;
+  }
+
+  void forget_address(const Entry& entry) {
+    if (entry.refused || entry.address.empty()) return;
+    const auto found = by_address.find(entry.address);
+    if (found != by_address.end() && --found->second == 0) by_address.erase(found);
+  }
+
+  void leave(Entries::iterator entry) {
+    forget_address(*entry);
+    if (entry->refused) --refusals;
+    entries.erase(entry);
+    if (stopping && entries.empty()) finish();
+  }
+
+  // -- time --
+
+  void start_ticking() {
+    if (ticking || entries.empty()) return;
+    ticking = true;
+    ticker.expires_after(exchange->limits.tick);
+    ticker.async_wait([self = shared_from_this()](error_code error) {
+      self->ticking = false;
+      if (error) return;
+      const auto now = Clock::now();
+      for (const Entry& entry : self->entries) entry.session->tick(now);
+      self->start_ticking();
+    });
+  }
+
+  // -- the end --
+
+  void stop(std::chrono::milliseconds grace, std::function<void()> when_done) {
+    if (stopping) return;
+    stopping = exchange->draining = true;
+    done = std::move(when_done);
+    error_code ignored;
+    for (auto& socket : sockets) socket.close(ignored);
+    for (const Entry& entry : entries) entry.session->close_idle();
+    if (entries.empty()) return asio::post(context, [self = shared_from_this()] { self->finish(); });
+    grace_timer.expires_after(grace);
+    grace_timer.async_wait([self = shared_from_this()](error_code error) {
+      if (error) return;
+      log::warning("connections are cut off at the end of the grace", {{"connections", self->entries.size()}});
+      for (const Entry& entry : self->entries) entry.session->abort();
+      self->finish();
+    });
+  }
+
+  void finish() {
+    grace_timer.cancel();
+    ticker.cancel();
+    if (auto call = std::exchange(done, nullptr)) call();
+  }
+};
+
+Listener::Listener(asio::io_context& context, Answer answer, Limits limits, Observe observe)
+    : state_(std::make_shared<State>(context)) {
+  state_->exchange->limits = limits;
+  state_->exchange->answer = std::move(answer);
+  state_->exchange->observe = std::move(observe);
+}
+
+Listener::~Listener() {
+  state_->stopping = true;
+  error_code ignored;
+  for (auto& socket : state_->sockets) socket.close(ignored);
+  for (const auto& entry : state_->entries) entry.session->abort();
+  state_->ticker.cancel();
+  state_->grace_timer.cancel();
+}
+
+void Listener::add(Listening listening) {
+  const int fd = listening.socket.get();
+  ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+  auto& socket = state_->sockets.emplace_back(state_->context, listening.socket.release());
+  asio::co_spawn(
+      state_->context,
+      [state = state_, &socket, local = listening.local, index = listening.index] {
+        return state->accept(socket, local, index);
+      },
+      asio::detached);
+}
+
+void Listener::stop(std::chrono::milliseconds grace, std::function<void()> done) {
+  state_->stop(grace, std::move(done));
+}
+
+std::size_t Listener::connections() const { return state_->entries.size(); }
+
+}  // namespace hatchd::http

@@ -1,0 +1,45 @@
+// Accepts connections on descriptors that somebody else bound (the supervisor, or a test), and keeps their number
+// within bounds: when the house is full the connection that has been idle longest makes room, and when none is idle the
+// newcomer is told so with a 503.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+#include "base/fd.hpp"
+#include "http/wire.hpp"
+
+namespace hatchd::http {
+
+// A listening socket, non-blocking or not.
+struct Listening {
+  UniqueFd socket;
+  bool local = false;     // a Unix socket
+  std::size_t index = 0;  // into the configuration's `listen`
+};
+
+class Listener {
+ public:
+  // `context` must outlive the listener and be run by one thread.
+  Listener(boost::asio::io_context& context, Answer answer, Limits limits = {}, Observe observe = {});
+  Listener(const Listener&) = delete;
+  ~Listener();
+
+  void add(Listening listening);
+
+  // Accepts no more, closes idle connections at once, lets requests finish for `grace` and answers new ones on kept
+  // connections with `shutting-down`. `done` is called once, when all are gone or the grace is over and they were cut
+  // off.
+  void stop(std::chrono::milliseconds grace, std::function<void()> done);
+
+  std::size_t connections() const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace hatchd::http

@@ -1,0 +1,680 @@
+#include "http/wire.hpp"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/http/error.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/status.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <cctype>
+#include <ctime>
+
+#include "base/log.hpp"
+#include "hatch/json.hpp"
+
+namespace hatchd::http {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast::http;
+
+using boost::system::error_code;
+using Parser = beast::request_parser<beast::string_body>;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t read_piece = 16 * 1024;
+constexpr std::size_t file_piece = 64 * 1024;
+// How much one session may move before others get their turn.
+constexpr std::size_t turn_bytes = 512 * 1024;
+constexpr unsigned turn_requests = 16;
+
+bool same(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
+    return std::tolower(static_cast<unsigned char>(x)) == std::tolower(static_cast<unsigned char>(y));
+  });
+}
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return out;
+}
+
+// ---- reading: what Beast lets through and we do not
+// --------------------------------------------------------------------
+
+// Line structure of a header block that ends with an empty line. Two readers that disagree about where a line ends are
+// how requests are smuggled (RFC 9112, section 11.2), so only the strict form passes.
+const char* fault_of_lines(std::string_view head) {
+  for (std::size_t i = 0; i < head.size(); ++i) {
+    const auto c = static_cast<unsigned char>(head[i]);
+    if (c == '\r' ? i + 1 == head.size() || head[i + 1] != '\n' : c == '\n' && (i == 0 || head[i - 1] != '\r'))
+      return "a line does not end with CR LF";
+    if (c == '\n' && i + 1 < head.size() && (head[i + 1] == ' ' || head[i + 1] == '\t'))
+      return "a header is folded over several lines";
+    if ((c < 0x20 && c != '\t' && c != '\r' && c != '\n') || c == 0x7F) return "the header holds control characters";
+  }
+  return nullptr;
+}
+
+// What can be told from the first bytes, so that nobody waits for the end of a header that does not come.
+const char* fault_of_start(std::string_view bytes, std::size_t from) {
+  if (bytes.empty()) return nullptr;
+  if (bytes[0] == '\x16') return "this is a TLS handshake, and plain HTTP is spoken here";
+  if (!std::isalpha(static_cast<unsigned char>(bytes[0])) && bytes[0] != '\r') return "this is not HTTP";
+  const std::size_t newline = bytes.find('\n', from);
+  if (newline != bytes.npos && (newline == 0 || bytes[newline - 1] != '\r')) return "a line does not end with CR LF";
+  return nullptr;
+}
+
+bool is_host(std::string_view host) {
+  return std::all_of(host.begin(), host.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) ||
+           std::string_view("-._~:[]%").find(c) != std::string_view::npos;
+  });
+}
+
+// Fields that say where a message ends, or whom it is for, must say it once and plainly (RFC 9112,
+// sections 3.2, 6.1, 6.3).
+const char* fault_of_fields(const Parser::value_type& message) {
+  std::size_t lengths = 0, encodings = 0, hosts = 0;
+  for (const auto& field : message) {
+    const std::string_view value(field.value().data(), field.value().size());
+    switch (field.name()) {
+      case beast::field::content_length:
+        ++lengths;
+        if (value.empty() || value.find_first_not_of("0123456789") != value.npos)
+          return "Content-Length is not a number";
+        break;
+      case beast::field::transfer_encoding:
+        ++encodings;
+        if (!same(value, "chunked")) return "Transfer-Encoding is not \"chunked\"";
+        break;
+      case beast::field::host:
+        ++hosts;
+        if (!is_host(value)) return "Host is not a host";
+        break;
+      default: break;
+    }
+  }
+  if (lengths > 1) return "there is more than one Content-Length";
+  if (encodings > 1) return "there is more than one Transfer-Encoding";
+  if (lengths && encodings) return "there are both Content-Length and Transfer-Encoding";
+  if (encodings && message.version() < 11) return "HTTP/1.0 has no Transfer-Encoding";
+  if (hosts > 1) return "there is more than one Host";
+  if (hosts == 0 && message.version() >= 11) return "Host is missing";
+  return nullptr;
+}
+
+// Splits the request target. Absolute form ("http://h/livez") is for proxies, and a server takes it too (RFC 9112,
+// section 3.2.2); its host must be that of Host, or two readers would disagree about whom the request is for.
+const char* fault_of_target(Request& request) {
+  std::string_view target = request.target;
+  const std::string scheme = lower(target.substr(0, 8));
+  if (scheme.starts_with("http://") || scheme.starts_with("https://")) {
+    target.remove_prefix(target.find("//") + 2);
+    const std::size_t end = target.find_first_of("/?");
+    if (!same(target.substr(0, end), request.header("host")))
+      return "the host of the address is not that of the Host header";
+    target.remove_prefix(end == target.npos ? target.size() : end);
+    if (target.empty() || target[0] == '?') request.path = "/";
+  } else if (target == "*" && request.method == "OPTIONS") {
+    request.path = "*";
+    return nullptr;
+  } else if (!target.starts_with('/')) {
+    return "the address does not begin with /";
+  }
+  if (target.find('#') != target.npos) return "the address holds a fragment";
+
+  const std::size_t question = target.find('?');
+  const std::string_view raw_path = target.substr(0, question);
+  // Segments are split after decoding, and no name holds a slash.
+  if (lower(raw_path).find("%2f") != std::string::npos) return "the path holds an encoded slash";
+  const auto path = url_decode(raw_path, false);
+  if (!path ||
+      std::any_of(path->begin(), path->end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }))
+    return "the path holds a broken %-escape, a control character or bytes that are not UTF-8";
+  if (!path->empty()) request.path = *path;
+  if (question != target.npos) {
+    auto query = parse_form(target.substr(question + 1));
+    if (!query) return "the query cannot be decoded";
+    request.query = std::move(*query);
+  }
+  return nullptr;
+}
+
+// ---- writing
+// ---------------------------------------------------------------------------------------------------------------
+
+// RFC 9110, section 5.6.7; made once a second.
+const std::string& date_now() {
+  thread_local std::time_t at = 0;
+  thread_local std::string text;
+  const std::time_t now = std::time(nullptr);
+  if (now != at || text.empty()) {
+    static constexpr const char* days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static constexpr const char* months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                             "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    std::tm utc{};
+    ::gmtime_r(&now, &utc);
+    char buffer[64];
+    std::snprintf(buffer, sizeof buffer, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[utc.tm_wday], utc.tm_mday,
+                  months[utc.tm_mon], utc.tm_year + 1900, utc.tm_hour, utc.tm_min, utc.tm_sec);
+    text = buffer;
+    at = now;
+  }
+  return text;
+}
+
+void append_field(std::string& head, std::string_view name, std::string_view value) {
+  (head += name) += ": ";
+  // A line break in a value would begin a header, or a body, of somebody else's choice.
+  for (const char c : value) head += (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7F ? ' ' : c;
+  head += "\r\n";
+}
+
+struct Framing {
+  bool body = true;  // false: HEAD, 204, 304
+  bool chunked = false;
+  bool keep_alive = true;
+};
+
+std::string head_of(const Request& request, const Response& response, const Framing& framing, bool http11) {
+  std::string head = http11 ? "HTTP/1.1 " : "HTTP/1.0 ";
+  head.reserve(512);
+  const auto reason = beast::obsolete_reason(static_cast<beast::status>(response.status));
+  head += std::to_string(response.status);
+  ((head += ' ').append(reason.data(), reason.size())) += "\r\n";
+
+  bool cache_control = false;
+  for (const auto& [name, value] : response.headers) {
+    cache_control = cache_control || same(name, "cache-control");
+    append_field(head, name, value);
+  }
+  append_field(head, "Date", date_now());
+  if (!cache_control) append_field(head, "Cache-Control", "no-store");
+  append_field(head, "X-Content-Type-Options", "nosniff");
+  append_field(head, "X-Robots-Tag", "noindex");
+  append_field(head, "Hatchd-Request-Id", request.id);
+
+  const bool has_length =
+      !response.stream && response.status >= 200 && response.status != 204 && response.status != 304;
+  if (has_length)
+    append_field(head, "Content-Length", std::to_string(response.file ? response.file_bytes : response.body.size()));
+  if (framing.chunked) append_field(head, "Transfer-Encoding", "chunked");
+  if (!framing.keep_alive)
+    append_field(head, "Connection", "close");
+  else if (!http11)
+    append_field(head, "Connection", "keep-alive");
+  return head += "\r\n";
+}
+
+void log_request(const Request& request, const Response& response, std::chrono::microseconds took) {
+  // Without the query, which may hold what the schema calls secret. Probes and lists are for debugging; effects and
+  // refusals are for the record.
+  const bool quiet = response.status < 400 && (request.method == "GET" || request.method == "HEAD");
+  log::write(quiet ? log::Level::debug : log::Level::info, "request",
+             {{"method", hatch::printable(std::string_view(request.method).substr(0, 32))},
+              {"path", hatch::printable(std::string_view(request.path).substr(0, 200))},
+              {"status", response.status},
+              {"ms", took.count() / 1000},
+              {"caller", hatch::printable(std::string_view(response.caller).substr(0, 100))},
+              {"peer", request.peer.address},
+              {"request", request.id}});
+}
+
+// A share of Limits::bodies_bytes, held while its request is under way.
+class Reservation {
+ public:
+  Reservation() = default;
+  Reservation(const Reservation&) = delete;
+  ~Reservation() {
+    if (exchange_) exchange_->bodies_bytes -= bytes_;
+  }
+  bool take(const std::shared_ptr<Exchange>& exchange, std::size_t bytes) {
+    if (exchange->bodies_bytes + bytes > exchange->limits.bodies_bytes) return false;
+    exchange_ = exchange;
+    bytes_ = bytes;
+    exchange->bodies_bytes += bytes;
+    return true;
+  }
+
+ private:
+  std::shared_ptr<Exchange> exchange_;
+  std::size_t bytes_ = 0;
+};
+
+// ---- the session
+// -----------------------------------------------------------------------------------------------------------
+
+class Connection : public Session, public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(const asio::any_io_executor& executor, UniqueFd socket, Peer peer, std::shared_ptr<Exchange> exchange,
+             bool refuse)
+      : socket_(executor, socket.release()), peer_(std::move(peer)), exchange_(std::move(exchange)), refuse_(refuse) {}
+
+  void start(std::function<void()> ended) override {
+    asio::co_spawn(
+        socket_.get_executor(), [self = shared_from_this()] { return self->converse(); },
+        asio::bind_cancellation_slot(signal_.slot(),
+                                     [self = shared_from_this(), ended = std::move(ended)](std::exception_ptr thrown) {
+                                       self->log_thrown(thrown);
+                                       self->close();
+                                       ended();
+                                     }));
+  }
+
+  void tick(SteadyTime now) override {
+    if (state_ == State::answering) return;  // a run has deadlines of its own
+    if (state_ == State::waiting_for_stream) {
+      if (hung_up()) abort();
+    } else if (now >= deadline_) {
+      interrupt(expired_);
+    }
+  }
+
+  bool idle() const override { return state_ == State::idle && !closing_; }
+  SteadyTime idle_since() const override { return since_; }
+  void close_idle() override {
+    if (idle()) interrupt(closing_);
+  }
+
+  void abort() override {
+    interrupt(closing_);
+    signal_.emit(asio::cancellation_type::terminal);
+  }
+
+  const Peer& peer() const override { return peer_; }
+
+ private:
+  enum class State { fresh, idle, reading, answering, writing, waiting_for_stream, lingering };
+
+  // A request as far as it came.
+  struct Incoming {
+    Request request;
+    std::optional<Problem> refusal;  // answered in place of the request, and the connection ends
+    bool lost = false;               // the client left
+    bool http11 = true;
+    bool keep_alive = false;
+    Reservation reservation;
+    SteadyTime began;
+  };
+
+  asio::awaitable<void> converse() {
+    bool keep = true;
+    while (keep && !closing_) {
+      Incoming incoming;
+      co_await receive(incoming);
+      if (incoming.lost) co_return;
+      Response response;
+      if (incoming.refusal) {
+        response = problem_response(*incoming.refusal, incoming.request,
+                                    format_of(incoming.request, default_format(incoming.request.path)));
+      } else {
+        enter(State::answering, {});
+        response = co_await exchange_->answer(incoming.request);
+      }
+      keep = incoming.keep_alive && !incoming.refusal && !exchange_->draining;
+      keep = co_await send(incoming, response, keep);
+    }
+    co_await linger();
+  }
+
+  // -- reading --
+
+  asio::awaitable<void> receive(Incoming& incoming) {
+    Request& request = incoming.request;
+    request.peer = peer_;
+    request.path = "/";
+    request.gone = [weak = weak_from_this()] {
+      const auto self = weak.lock();
+      return !self || self->closing_ || self->hung_up();
+    };
+    if (++requests_in_turn_ >= turn_requests) co_await yield();
+
+    const Limits& limits = exchange_->limits;
+    if (first_)
+      enter(State::fresh, limits.header_time);
+    else
+      enter(State::idle, limits.idle_time);
+    first_ = false;
+    if (in_.empty()) {
+      in_.shrink_to_fit();  // ten thousand idle connections keep no buffers
+      if (!co_await wait(asio::posix::descriptor_base::wait_read) || !co_await fill()) {
+        incoming.lost = true;
+        co_return;
+      }
+    }
+    enter(State::reading, limits.header_time);
+    incoming.began = Clock::now();
+    request.id = new_ulid();
+
+    std::optional<Parser> parser;
+    co_await receive_head(incoming, parser);
+    if (incoming.lost || incoming.refusal) co_return;
+    incoming.http11 = parser->get().version() >= 11;
+    incoming.keep_alive = parser->keep_alive();
+
+    // Said before the body is read: the client need not send it.
+    if (refuse_)
+      refuse_with(incoming, "overloaded", "there are too many connections", "try again in a moment");
+    else if (exchange_->draining)
+      refuse_with(incoming, "shutting-down", "hatchd is about to end", "try again when it is back");
+    else
+      co_await receive_body(incoming, *parser);
+  }
+
+  asio::awaitable<void> receive_head(Incoming& incoming, std::optional<Parser>& parser) {
+    const Limits& limits = exchange_->limits;
+    std::size_t end = 0, searched = 0;
+    while (true) {
+      // An empty line before a request is left over from clients that end a body with one too many (RFC 9112,
+      // section 2.2).
+      for (int i = 0; i < 2 && in_.starts_with("\r\n"); ++i) in_.erase(0, 2);
+      if (const char* fault = fault_of_start(in_, searched)) co_return refuse_with(incoming, "malformed", fault);
+      end = in_.find("\r\n\r\n", searched);
+      if (std::min(end, in_.size()) > limits.header_bytes)
+        co_return refuse_with(incoming, "header-too-large",
+                              "the header is larger than " + std::to_string(limits.header_bytes) + " bytes",
+                              "send long values in the body");
+      if (end != in_.npos) break;
+      searched = in_.size() < 3 ? 0 : in_.size() - 3;
+      if (!co_await fill()) co_return ended_early(incoming, "the header did not arrive in time");
+    }
+
+    const std::size_t size = end + 4;
+    const std::string_view head = std::string_view(in_).substr(0, size);
+    if (const char* fault = fault_of_lines(head)) co_return refuse_with(incoming, "malformed", fault);
+    parser.emplace();
+    parser->header_limit(static_cast<std::uint32_t>(size + 1));
+    parser->body_limit(boost::none);  // receive_body() judges it, when the request is known
+    error_code error;
+    parser->put(asio::buffer(head), error);
+    const auto& message = parser->get();
+    Request& request = incoming.request;
+    request.method.assign(message.method_string().data(), message.method_string().size());
+    request.target.assign(message.target().data(), message.target().size());
+    for (const auto& field : message)
+      request.headers.emplace_back(lower({field.name_string().data(), field.name_string().size()}),
+                                   std::string(field.value().data(), field.value().size()));
+    in_.erase(0, size);
+    if (error || !parser->is_header_done())
+      co_return refuse_with(incoming, "malformed",
+                            "the header cannot be read: " + (error ? error.message() : "it is incomplete"));
+    if (request.headers.size() > limits.header_fields)
+      co_return refuse_with(incoming, "header-too-large",
+                            "there are more than " + std::to_string(limits.header_fields) + " header fields");
+    if (const char* fault = fault_of_fields(message)) co_return refuse_with(incoming, "malformed", fault);
+    if (const char* fault = fault_of_target(request)) co_return refuse_with(incoming, "malformed", fault);
+  }
+
+  asio::awaitable<void> receive_body(Incoming& incoming, Parser& parser) {
+    if (parser.is_done()) co_return;
+    const Limits& limits = exchange_->limits;
+    enter(State::reading, limits.body_time);
+
+    const auto length = parser.content_length();
+    const std::string too_large = "the body is larger than " + std::to_string(limits.body_bytes) + " bytes";
+    if (length && *length > limits.body_bytes) co_return refuse_with(incoming, "too-large", too_large);
+    if (!incoming.reservation.take(exchange_, length ? static_cast<std::size_t>(*length) : limits.body_bytes))
+      co_return refuse_with(incoming, "overloaded", "too many bodies are under way", "try again in a moment");
+    parser.body_limit(limits.body_bytes);
+    parser.eager(true);
+
+    if (incoming.http11 && in_.empty() && same(incoming.request.header("expect"), "100-continue")) {
+      if (!co_await write("HTTP/1.1 100 Continue\r\n\r\n")) {
+        incoming.lost = true;
+        co_return;
+      }
+      enter(State::reading, limits.body_time);
+    }
+
+    std::size_t raw = 0;  // with chunk headers, which may be longer than what they carry
+    while (true) {
+      error_code error;
+      if (!in_.empty()) {
+        const std::size_t taken = parser.put(asio::buffer(in_), error);
+        in_.erase(0, taken);
+        raw += taken;
+      }
+      if (parser.is_done()) break;
+      if (error == beast::error::body_limit || raw > limits.body_bytes * 8 + limits.header_bytes)
+        co_return refuse_with(incoming, "too-large", too_large);
+      if ((error && error != beast::error::need_more) || in_.size() > limits.header_bytes)
+        co_return refuse_with(incoming, "malformed", "the body's chunks cannot be read");
+      if (!co_await fill()) co_return ended_early(incoming, "the body did not arrive in time");
+    }
+    incoming.request.body = std::move(parser.get().body());
+  }
+
+  void refuse_with(Incoming& incoming, std::string code, std::string detail, std::string remedy = {}) {
+    incoming.refusal = Problem{std::move(code), std::move(detail)};
+    incoming.refusal->remedy = std::move(remedy);
+  }
+
+  // No more bytes: late, or gone.
+  void ended_early(Incoming& incoming, std::string late) {
+    incoming.lost = !expired_ || closing_;
+    if (incoming.lost) return;
+    expired_ = false;
+    refuse_with(incoming, "malformed", std::move(late));
+  }
+
+  // -- writing --
+
+  // False: the connection is of no further use.
+  asio::awaitable<bool> send(Incoming& incoming, Response& response, bool keep) {
+    Framing framing;
+    framing.body = incoming.request.method != "HEAD" && response.status != 204 && response.status != 304;
+    framing.chunked = response.stream && incoming.http11;
+    // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
+    framing.keep_alive = keep && !(response.stream && !incoming.http11);
+    const std::string head = head_of(incoming.request, response, framing, incoming.http11);
+
+    const bool whole = framing.body && !response.stream && !response.file;
+    bool sent = co_await write(head, whole ? std::string_view(response.body) : std::string_view());
+    if (sent && framing.body && response.stream)
+      sent = co_await send_stream(*response.stream, framing.chunked);
+    else if (sent && framing.body && response.file)
+      sent = co_await send_file(response);
+
+    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - incoming.began);
+    log_request(incoming.request, response, took);
+    if (exchange_->observe) exchange_->observe(incoming.request, response, took);
+    if (!sent) closing_ = true;
+    co_return sent&& framing.keep_alive;
+  }
+
+  asio::awaitable<bool> send_stream(BodyStream& stream, bool chunked) {
+    while (true) {
+      enter(State::waiting_for_stream, {});
+      std::optional<std::string> piece = co_await stream.next();
+      if (closing_) co_return false;
+      if (!piece) break;
+      if (piece->empty()) continue;  // a chunk of no bytes would end the body
+      if (chunked) {
+        char size[24];
+        std::snprintf(size, sizeof size, "%zx\r\n", piece->size());
+        *piece += "\r\n";
+        if (!co_await write(size, *piece)) co_return false;
+      } else if (!co_await write(*piece)) {
+        co_return false;
+      }
+    }
+    if (!chunked) co_return true;
+    co_return co_await write("0\r\n\r\n");
+  }
+
+  asio::awaitable<bool> send_file(const Response& response) {
+    std::string piece;
+    std::uint64_t left = response.file_bytes;
+    auto at = static_cast<off_t>(response.file_offset);
+    while (left > 0) {
+      piece.resize(static_cast<std::size_t>(std::min<std::uint64_t>(left, file_piece)));
+      const ssize_t got = ::pread(response.file.get(), piece.data(), piece.size(), at);
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) {  // shorter than was said: only a broken connection tells the client
+        log::error("a file ended before its time", {{"error", got < 0 ? errno_text(errno) : "end of file"}});
+        co_return false;
+      }
+      if (!co_await write(std::string_view(piece).substr(0, static_cast<std::size_t>(got)))) co_return false;
+      at += got;
+      left -= static_cast<std::uint64_t>(got);
+    }
+    co_return true;
+  }
+
+  // After the last answer: a close with unread bytes in it would reset the connection, and the client might lose the
+  // answer that tells why. So its bytes are read and dropped until it closes too.
+  asio::awaitable<void> linger() {
+    if (closing_ || ::shutdown(socket_.native_handle(), SHUT_WR) != 0) co_return;
+    enter(State::lingering, exchange_->limits.linger_time);
+    bool more = true;
+    while (more) {  // a do-while around co_await is miscompiled by g++ 12
+      in_.clear();
+      more = co_await fill();
+    }
+  }
+
+  // -- bytes --
+
+  asio::awaitable<bool> fill() {
+    while (!closing_ && !expired_) {
+      if (moved_ > turn_bytes) co_await yield();
+      const ssize_t got = receive_piece();
+      if (got > 0) co_return true;
+      if (got == 0) co_return false;
+      if (errno == EINTR) continue;
+      if (errno != EAGAIN || !co_await wait(asio::posix::descriptor_base::wait_read)) co_return false;
+    }
+    co_return false;
+  }
+
+  // Not a coroutine: the piece lives on the stack and costs a waiting session nothing.
+  ssize_t receive_piece() {
+    char piece[read_piece];
+    const ssize_t got = ::recv(socket_.native_handle(), piece, sizeof piece, MSG_DONTWAIT);
+    if (got > 0) {
+      in_.append(piece, static_cast<std::size_t>(got));
+      moved_ += static_cast<std::size_t>(got);
+    }
+    return got;
+  }
+
+  // Both texts in one go where the kernel takes them. The time starts again with every byte taken.
+  asio::awaitable<bool> write(std::string_view first, std::string_view second = {}) {
+    enter(State::writing, exchange_->limits.write_time);
+    while (!first.empty() || !second.empty()) {
+      if (closing_ || expired_) co_return false;
+      if (moved_ > turn_bytes) co_await yield();
+      std::array<iovec, 2> parts{iovec{const_cast<char*>(first.data()), first.size()},
+                                 iovec{const_cast<char*>(second.data()), second.size()}};
+      msghdr message{};
+      message.msg_iov = parts.data();
+      message.msg_iovlen = parts.size();
+      const ssize_t sent = ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (sent >= 0) {
+        const auto bytes = static_cast<std::size_t>(sent);
+        moved_ += bytes;
+        const std::size_t of_first = std::min(bytes, first.size());
+        first.remove_prefix(of_first);
+        second.remove_prefix(bytes - of_first);
+        enter(State::writing, exchange_->limits.write_time);
+      } else if (errno != EINTR) {
+        if (errno != EAGAIN || !co_await wait(asio::posix::descriptor_base::wait_write)) co_return false;
+      }
+    }
+    co_return true;
+  }
+
+  asio::awaitable<bool> wait(asio::posix::descriptor_base::wait_type what) {
+    if (closing_ || expired_) co_return false;
+    moved_ = 0;
+    requests_in_turn_ = 0;
+    error_code error;
+    co_await socket_.async_wait(what, asio::redirect_error(asio::use_awaitable, error));
+    co_return !error && !closing_ && !expired_;
+  }
+
+  // Lets everybody else have a turn.
+  asio::awaitable<void> yield() {
+    moved_ = 0;
+    requests_in_turn_ = 0;
+    co_await asio::post(socket_.get_executor(), asio::use_awaitable);
+  }
+
+  // -- state --
+
+  void enter(State state, std::chrono::milliseconds time) {
+    state_ = state;
+    since_ = Clock::now();
+    deadline_ = since_ + time;
+  }
+
+  void interrupt(bool& why) {
+    why = true;
+    error_code ignored;
+    if (socket_.is_open()) socket_.cancel(ignored);
+  }
+
+  // Closed both ways, even while unread bytes are queued. A client of TCP that only ended its sending side looks the
+  // same as one that left; on a Unix socket the kernel tells them apart.
+  bool hung_up() const {
+    auto& socket = const_cast<asio::posix::stream_descriptor&>(socket_);
+    if (!socket.is_open()) return true;
+    const auto left = static_cast<short>(peer_.local ? POLLHUP | POLLERR : POLLRDHUP | POLLHUP | POLLERR);
+    pollfd poll{socket.native_handle(), POLLRDHUP, 0};
+    return ::poll(&poll, 1, 0) > 0 && (poll.revents & left) != 0;
+  }
+
+  void close() {
+    error_code ignored;
+    socket_.close(ignored);
+  }
+
+  void log_thrown(const std::exception_ptr& thrown) const {
+    try {
+      if (thrown) std::rethrow_exception(thrown);
+    } catch (const boost::system::system_error& error) {
+      if (error.code() != asio::error::operation_aborted) log::error("a session threw", {{"error", error.what()}});
+    } catch (const std::exception& error) {
+      log::error("a session threw", {{"error", error.what()}});
+    } catch (...) {
+      log::error("a session threw", {});
+    }
+  }
+
+  asio::posix::stream_descriptor socket_;
+  asio::cancellation_signal signal_;
+  const Peer peer_;
+  const std::shared_ptr<Exchange> exchange_;
+  const bool refuse_;
+  bool first_ = true;
+  bool expired_ = false;  // the deadline of the state has passed
+  bool closing_ = false;  // no further byte
+  State state_ = State::fresh;
+  SteadyTime since_ = Clock::now(), deadline_ = since_ + std::chrono::hours(1);
+  std::string in_;  // read and not yet used: pipelined requests wait here
+  std::size_t moved_ = 0;
+  unsigned requests_in_turn_ = 0;
+};
+
+}  // namespace
+
+std::shared_ptr<Session> make_session(const boost::asio::any_io_executor& executor, UniqueFd socket, Peer peer,
+                                      std::shared_ptr<Exchange> exchange, bool refuse) {
+  return std::make_shared<Connection>(executor, std::move(socket), std::move(peer), std::move(exchange), refuse);
+}
+
+}  // namespace hatchd::http

@@ -1,0 +1,68 @@
+// One connection: reads requests, has them answered, writes responses. wire.cpp is the only file that knows HTTP's
+// bytes and Beast; listener.cpp owns the sessions and calls tick() on them.
+//
+// Waits have no timers of their own. Each session knows until when it may stay in its state, and the listener's one
+// tick ends those that are late: ten thousand idle connections cost a comparison each, not a timer each.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+#include "base/clock.hpp"
+#include "http/message.hpp"
+
+namespace hatchd::http {
+
+struct Limits {
+  std::size_t header_bytes = 16 * 1024;
+  std::size_t header_fields = 100;
+  std::size_t body_bytes = 1024 * 1024;
+  std::size_t bodies_bytes = 64 * 1024 * 1024;  // of all requests under way together
+  std::size_t connections = 1024;
+  std::size_t connections_per_address = 512;  // TCP only
+  // Whole messages, not pauses between bytes: who drips is ended like who is silent.
+  std::chrono::milliseconds header_time{10'000}, body_time{30'000};
+  std::chrono::milliseconds idle_time{75'000};
+  std::chrono::milliseconds write_time{30'000};  // without a byte taken
+  std::chrono::milliseconds linger_time{2'000};  // for the client to read a last answer
+  std::chrono::milliseconds tick{500};
+};
+
+using Answer = std::function<boost::asio::awaitable<Response>(const Request&)>;
+// After each response, for metrics.
+using Observe = std::function<void(const Request&, const Response&, std::chrono::microseconds)>;
+
+// What all sessions of a listener share. One thread: nothing here is locked.
+struct Exchange {
+  Limits limits;
+  Answer answer;
+  Observe observe;
+  bool draining = false;
+  std::size_t bodies_bytes = 0;
+};
+
+class Session {
+ public:
+  virtual ~Session() = default;
+  // Serves the connection; `ended` is called once, at the end.
+  virtual void start(std::function<void()> ended) = 0;
+  // Ends what is past its time, and streams whose client has left.
+  virtual void tick(SteadyTime now) = 0;
+  // Between two requests, since when? Such a session may be closed without loss.
+  virtual bool idle() const = 0;
+  virtual SteadyTime idle_since() const = 0;
+  virtual void close_idle() = 0;
+  // Ends the session at once, whatever it does.
+  virtual void abort() = 0;
+  virtual const Peer& peer() const = 0;
+};
+
+// `refuse`: read one request and answer it with `overloaded`.
+std::shared_ptr<Session> make_session(const boost::asio::any_io_executor& executor, UniqueFd socket, Peer peer,
+                                      std::shared_ptr<Exchange> exchange, bool refuse);
+
+}  // namespace hatchd::http

@@ -1,0 +1,83 @@
+// The three things that the front's coroutines wait for besides sockets: another coroutine (Signal), work that blocks
+// (Pool) and a message of another process (Receiver). All but the work itself happens on the one event loop.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <optional>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "link/channel.hpp"
+
+namespace hatchd::runs {
+
+namespace asio = boost::asio;
+
+// Wakes everybody who waits. A waiter looks at its condition in a loop: while (!done) co_await signal.wait(deadline).
+class Signal {
+ public:
+  explicit Signal(asio::any_io_executor executor) : executor_(std::move(executor)) {}
+  Signal(const Signal&) = delete;
+
+  void notify();
+  asio::awaitable<void> wait(SteadyTime until = SteadyTime::max());
+
+ private:
+  asio::any_io_executor executor_;
+  std::vector<asio::steady_timer*> waiters_;
+};
+
+// A few threads for what blocks: the disk, and JSON of many megabytes.
+class Pool {
+ public:
+  explicit Pool(std::size_t threads) : threads_(threads) {}
+  ~Pool() { threads_.join(); }
+
+  // Runs `work` on a thread of the pool and resumes the caller on its own executor with what it returned.
+  // Give the lambda a name before the co_await: g++ 12 copies closures and other aggregates that are temporaries of a
+  // co_await expression byte by byte, which breaks their strings (GCC bug 99576 and its relatives). The same goes for
+  // aggregate arguments of every coroutine that is awaited.
+  template <class Work>
+  asio::awaitable<std::invoke_result_t<Work>> run(Work work) {
+    using Value = std::invoke_result_t<Work>;
+    // A coroutine's frame keeps its parameters, so `work` lives until it is done.
+    auto body = [](Work task) -> asio::awaitable<Value> { co_return task(); };
+    co_return co_await asio::co_spawn(threads_.get_executor(), body(std::move(work)), asio::use_awaitable);
+  }
+
+ private:
+  asio::thread_pool threads_;
+};
+
+// The receiving end of a Channel.
+class Receiver {
+ public:
+  Receiver(asio::any_io_executor executor, link::Channel channel);
+  ~Receiver();
+  Receiver(const Receiver&) = delete;
+
+  // The next message; nullopt when the other side ended, sent what is no message, or close() was called. One caller at
+  // a time. Always goes through the event loop, so that a side that floods does not keep it.
+  asio::awaitable<std::optional<link::Message>> next();
+
+  // Never waits: false when the other side is gone or does not read.
+  bool send(std::string_view type, boost::json::object body = {}, std::span<const int> fds = {});
+
+  void close();  // ends a next() that waits
+  bool open() const { return static_cast<bool>(channel_) && !closed_; }
+
+ private:
+  link::Channel channel_;
+  asio::posix::stream_descriptor descriptor_;
+  bool closed_ = false;
+};
+
+}  // namespace hatchd::runs

@@ -1,0 +1,290 @@
+// The way of one run, from start to end. Two coroutines share a Live: this one decides, read_channel() takes what the
+// run says. The outcome (link/outcome.hpp) is fed by read_channel() while the run speaks, and by conclude() after that.
+#include <algorithm>
+#include <array>
+#include <boost/asio/detached.hpp>
+#include <boost/json.hpp>
+
+#include "base/json.hpp"
+#include "base/log.hpp"
+#include "hatch/json.hpp"
+#include "runs/runner.hpp"
+
+namespace hatchd::runs {
+
+namespace json = boost::json;
+using namespace std::chrono_literals;
+
+namespace {
+
+SteadyTime now() { return std::chrono::steady_clock::now(); }
+
+constexpr std::size_t max_rendering_total = 128 * 1024 * 1024;
+
+State state_of(link::RunState state) {
+  switch (state) {
+    case link::RunState::succeeded: return State::succeeded;
+    case link::RunState::failed: return State::failed;
+    case link::RunState::cancelled: return State::cancelled;
+    case link::RunState::timed_out: return State::timed_out;
+    case link::RunState::crashed: return State::crashed;
+  }
+  return State::crashed;
+}
+
+json::object start_message(const Run& run, const Order& order) {
+  json::object start{{"run", run.id},
+                     {"hatch", order.hatch->id},
+                     {"params", order.params},
+                     {"format", order.format},
+                     {"caller", json::object{{"name", run.caller}, {"via", run.via}}},
+                     {"preflight", order.preflight}};
+  if (!order.hatch->kind.empty()) start["kind"] = order.hatch->kind;
+  if (!order.profile.empty()) start["profile"] = order.profile;
+  if (!order.target.empty()) {
+    start["target"] = order.target;
+    start["processes"] = order.processes;
+  }
+  return start;
+}
+
+// Everything of a result that goes to disk, made on the pool.
+struct Answer {
+  std::map<std::string, std::string> files;
+  std::vector<std::string> renderings;
+  std::string verdict;
+  bool has_result = false;
+  std::uint64_t bytes = 0;
+  std::optional<Problem> invalid;
+};
+
+Answer answer_of(link::Outcome& outcome) {
+  Answer answer;
+  if (!outcome.result().empty()) {
+    // Untrusted text: what does not parse is no result. At indent 1 it is ready to stand in the run.
+    auto text = pretty_text(outcome.result(), 1, "run-failed");
+    if (text) {
+      answer.bytes += text->size();
+      answer.files["result.json"] = std::move(*text);
+      answer.has_result = true;
+      answer.verdict = outcome.verdict().substr(0, 1000);
+    } else {
+      answer.invalid = Problem{"run-failed", "the plugin returned an invalid result: " + text.error().detail};
+    }
+  }
+  for (auto& [name, text] : outcome.renderings()) {
+    if (!is_rendering_name(name) || answer.bytes + text.size() > max_rendering_total) continue;
+    answer.bytes += text.size();
+    answer.files[rendering_file(name)] = std::move(text);
+    answer.renderings.push_back(name);
+  }
+  return answer;
+}
+
+}  // namespace
+
+asio::awaitable<void> Runner::conduct(LivePtr live, Order order) {
+  Run& run = live->run;
+
+  // On disk before it starts, so that a crash of hatchd leaves its trace; what only looks need not outlast a power cut.
+  if (!live->preflight) {
+    auto work = [this, id = run.id] { return disk_.create(id); };
+    const auto made = co_await pool_.run(std::move(work));
+    if (!made) {
+      run.stored = false;
+      log::error("a run has no folder", {{"run", run.id}, {"problem", made.error().detail}});
+    }
+    co_await record(live, order.effect != schema::Effect::observe);
+  }
+  if (!run.stored && order.effect != schema::Effect::observe) {
+    end(live, State::failed,
+        Problem{"no-space", "the run could not be recorded, so it was not started", {}, "make room in runs.directory"});
+  } else {
+    // What throws here is a lack of descriptors or memory, or a bug: the run ends, and its place is given back below.
+    try {
+      co_await hand_over(live, order);
+      if (!is_over(run.state)) co_await attend(live);
+      if (!is_over(run.state)) co_await conclude(live);
+    } catch (const std::exception& error) {
+      log::error("conducting a run failed", {{"run", run.id}, {"error", error.what()}});
+      if (!is_over(run.state)) end(live, State::crashed, Problem{"internal", "hatchd could not go on with this run"});
+    }
+  }
+
+  if (live->channel) live->channel->close();
+  if (live->link) live->link->runs.erase(run.id);
+  live->link.reset();
+  co_await artifacts_.finish(run.id);
+  co_await record(live, true);
+
+  json::object result{{"state", to_string(run.state)}, {"href", "/v1/runs/" + run.id}};
+  if (!run.verdict.empty()) result["verdict"] = run.verdict;
+  if (run.error) result["error"] = hatchd::to_json(*run.error);
+  live->events.add("result", result);
+  admission_.leave(*order.hatch, order.target, live->begun, now(), live->preflight);
+  retire(live);
+  if (live->preflight) co_return;
+  log::info("run ended", {{"run", run.id},
+                          {"hatch", run.hatch},
+                          {"target", run.target},
+                          {"state", to_string(run.state)},
+                          {"caller", run.caller},
+                          {"ms", run.duration_ms}});
+  co_await prune();
+}
+
+// Gets the run to its plugin's process: until it has said something about the run, or went away. A process that left
+// for want of work just before it read `start` never saw it, so the run is offered once more.
+asio::awaitable<void> Runner::hand_over(LivePtr live, const Order& order) {
+  Run& run = live->run;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    auto link = co_await plugins_.get(run.plugin);
+    if (live->cancel_asked)
+      co_return end(live, State::cancelled, Problem{"run-cancelled", "the run was cancelled before it started"});
+    if (!link) {
+      Problem problem = link.error();
+      if (problem.code != "rights-missing") problem.code = "run-failed";
+      problem.detail = "the plugin is not there: " + problem.detail;
+      co_return end(live, State::failed, std::move(problem));
+    }
+    auto [ours, theirs] = link::Channel::pair();
+    live->link = *link;
+    live->link->runs[run.id] = live;
+    live->channel = std::make_shared<Receiver>(executor_, link::Channel(std::move(ours)));
+    live->channel_over = false;
+    const std::array fds{theirs.get()};
+    const bool sent = live->link->receiver.send("start", start_message(run, order), fds);
+    theirs.reset();
+    if (sent) {
+      asio::co_spawn(executor_, read_channel(live), asio::detached);
+      while (!live->started && !live->refused && !live->ended && !live->link->gone && now() < live->deadline)
+        co_await live->changed.wait(live->deadline);
+    }
+    if (live->started || live->refused || live->ended || now() >= live->deadline) break;
+    live->channel->close();
+    while (sent && !live->channel_over) co_await live->changed.wait();  // close() ends it at once
+    // Not sent: its end is about to be noticed, or it is there and does not read.
+    const SteadyTime noticed = now() + 1s;
+    while (!live->link->gone && now() < noticed) co_await live->changed.wait(noticed);
+    if (!live->link->gone) {
+      live->link->runs.erase(run.id);
+      co_return end(live, State::failed, Problem{"run-failed", "the plugin's process does not take new runs"});
+    }
+  }
+  if (live->started) {
+    if (const json::object* target = object_of(live->started->body, "target")) {
+      run.target_pid = static_cast<pid_t>(std::clamp<std::int64_t>(number_of(*target, "pid"), 0, 1 << 22));
+      run.target_started = text_of(*target, "started").substr(0, 40);
+    }
+    run.started = rfc3339(std::chrono::system_clock::now());
+    live->move(State::running);
+    live->changed.notify();
+  }
+}
+
+// Until the run's process is gone, or the deadline at which we no longer believe its plugin's process.
+asio::awaitable<void> Runner::attend(LivePtr live) {
+  if (live->started && !live->ended) co_await record(live, false);
+  while (!live->ended && !live->refused && !live->link->gone && now() < live->deadline)
+    co_await live->changed.wait(live->deadline);
+  if (live->refused) co_return;
+  // Given up on: should its plugin's process come back to life, it ends the run.
+  if (!live->ended && !live->link->gone && !live->cancel_asked)
+    live->link->receiver.send("cancel", {{"run", live->run.id}});
+  // What the dead process sent is still in the socket, whose end comes after it. Somebody may hold the other end open:
+  // not for long.
+  const SteadyTime drained = now() + 2s;
+  while (!live->channel_over && (live->ended || live->link->gone) && now() < drained)
+    co_await live->changed.wait(drained);
+  if (!live->channel_over) {
+    live->channel->close();
+    while (!live->channel_over) co_await live->changed.wait();
+  }
+  // How the plugin's process ended, if the supervisor says so in time.
+  const SteadyTime told = now() + 500ms;
+  while (!live->ended && live->link->gone && live->link->how.empty() && now() < told)
+    co_await live->link->changed.wait(told);
+}
+
+asio::awaitable<void> Runner::conclude(LivePtr live) {
+  Run& run = live->run;
+  if (live->refused && !live->ended) {
+    const json::object* body = object_of(live->refused->body, "problem");
+    Problem problem =
+        body ? problem_from_json(*body) : Problem{"run-failed", "the plugin refused the run and did not say why"};
+    // Only what a plugin's process can know; the rest of the codes are the front's own.
+    constexpr std::array allowed{"target-unknown", "target-gone", "target-ambiguous", "rights-missing", "run-crashed"};
+    if (std::find(allowed.begin(), allowed.end(), problem.code) == allowed.end()) problem.code = "run-failed";
+    problem.detail = hatch::printable(problem.detail, true);
+    co_return end(live, State::failed, std::move(problem));
+  }
+  if (live->ended) {
+    live->outcome.take(*live->ended);
+  } else if (live->link && live->link->gone) {
+    live->outcome.plugin_gone(live->link->how.empty() ? "which went away" : live->link->how);
+  } else if (live->cancel_asked && stopping_) {
+    co_return end(live, State::cancelled, Problem{"run-cancelled", "hatchd stopped, and the run did not end in time"});
+  } else {
+    live->outcome.plugin_gone("which did not answer in time");
+  }
+
+  // The run no longer speaks: the outcome is ours alone, and a large result is laid out and written on the pool.
+  auto lay_out = [live] { return answer_of(live->outcome); };
+  Answer answer = co_await pool_.run(std::move(lay_out));
+  run.paused_us = live->outcome.longest_pause_us();
+  run.has_result = answer.has_result;
+  run.verdict = answer.verdict;
+  run.renderings = answer.renderings;
+  State state = state_of(live->outcome.state());
+  std::optional<Problem> problem = live->outcome.problem();
+  if (answer.invalid && state == State::succeeded) {
+    state = State::failed;
+    problem = std::move(answer.invalid);
+  }
+  // A success needs a start; a plugin that never said so is not believed more than that.
+  if (run.state == State::queued && state == State::succeeded) {
+    run.started = rfc3339(std::chrono::system_clock::now());
+    live->move(State::running);
+  }
+  if (live->preflight || !run.stored) {
+    live->kept = std::move(answer.files);
+  } else {
+    auto files = std::make_shared<std::map<std::string, std::string>>(std::move(answer.files));
+    auto write = [this, id = run.id, files]() -> Result<void> {
+      for (const auto& [name, text] : *files)
+        if (auto done = disk_.write(id, name, text, true); !done) return done;
+      return {};
+    };
+    const auto written = co_await pool_.run(std::move(write));
+    run.bytes += answer.bytes;
+    if (!written) {
+      log::error("a result could not be stored", {{"run", run.id}, {"problem", written.error().detail}});
+      run.stored = false;
+      live->kept = std::move(*files);
+    }
+  }
+  end(live, state, std::move(problem));
+}
+
+// Takes what the run says, one message at a time, so that a run that floods waits for itself.
+asio::awaitable<void> Runner::read_channel(LivePtr live) {
+  const std::shared_ptr<Receiver> channel = live->channel;
+  while (auto message = co_await channel->next()) {
+    if (message->type == "event") {
+      std::string type;
+      json::object data;
+      if (!read_event(message->body, type, data)) continue;
+      live->events.add(type, data);
+      live->changed.notify();
+    } else if (!co_await artifacts_.take(live, *message) && message->type != "ended") {
+      // `ended` is the plugin process's word, never the run's own. Reading up to 64 MiB is work for the pool.
+      auto shared = std::make_shared<link::Message>(std::move(*message));
+      auto work = [live, shared] { live->outcome.take(*shared); };
+      co_await pool_.run(std::move(work));
+    }
+  }
+  live->channel_over = true;
+  live->changed.notify();
+}
+
+}  // namespace hatchd::runs

@@ -1,0 +1,63 @@
+// The ways to the plugin processes. The supervisor starts them and hands out their channels; the front asks for one
+// when a run needs it, and learns from the end of the channel that the process is gone.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runs/live.hpp"
+
+namespace hatchd::runs {
+
+// One plugin process.
+class PluginLink {
+ public:
+  PluginLink(asio::any_io_executor executor, std::string name, link::Channel channel)
+      : name(std::move(name)), receiver(executor, std::move(channel)), changed(executor) {}
+
+  const std::string name;
+  Receiver receiver;
+  Signal changed;
+  bool gone = false;  // the channel ended
+  std::string how;    // how the process ended, once the supervisor said so
+  std::map<std::string, std::weak_ptr<Live>> runs;
+};
+
+class Plugins {
+ public:
+  // `ask` sends `plugin` to the supervisor; false when that is not possible.
+  Plugins(asio::any_io_executor executor, std::function<bool(const std::string&)> ask)
+      : executor_(std::move(executor)), changed_(executor_), ask_(std::move(ask)) {}
+
+  // The link to the plugin's process, started when there is none; a problem when the supervisor refuses or says
+  // nothing.
+  asio::awaitable<Result<std::shared_ptr<PluginLink>>> get(std::string name);
+
+  // What the supervisor says.
+  void arrived(const std::string& name, link::Channel channel);
+  void refused(const std::string& name, Problem problem);
+  void ended(const std::string& name, std::string how);
+
+  void close();  // every channel: plugin processes end when their front is gone
+
+ private:
+  struct Slot {
+    std::shared_ptr<PluginLink> link;
+    bool asked = false;
+    unsigned answers = 0;  // counts refusals, so that each asker sees the one to its own question
+    Problem refusal;
+    std::vector<std::weak_ptr<PluginLink>> unexplained;  // gone, and the supervisor has not said how
+  };
+
+  asio::awaitable<void> listen(std::shared_ptr<PluginLink> link);
+
+  asio::any_io_executor executor_;
+  Signal changed_;
+  std::function<bool(const std::string&)> ask_;
+  std::map<std::string, Slot> slots_;
+};
+
+}  // namespace hatchd::runs

@@ -1,0 +1,228 @@
+#include "runs/run.hpp"
+
+#include <algorithm>
+#include <boost/json.hpp>
+
+#include "base/json.hpp"
+#include "hatch/json.hpp"
+
+namespace hatchd::runs {
+
+namespace json = boost::json;
+
+std::string_view to_string(State state) {
+  switch (state) {
+    case State::queued: return "queued";
+    case State::running: return "running";
+    case State::succeeded: return "succeeded";
+    case State::failed: return "failed";
+    case State::cancelled: return "cancelled";
+    case State::timed_out: return "timed-out";
+    case State::crashed: return "crashed";
+  }
+  return "crashed";
+}
+
+std::optional<State> parse_state(std::string_view text) {
+  for (const State state : all_states)
+    if (to_string(state) == text) return state;
+  return std::nullopt;
+}
+
+bool may_move(State from, State to) {
+  return std::any_of(std::begin(moves), std::end(moves),
+                     [&](const Move& move) { return move.from == from && move.to == to; });
+}
+
+WallTime time_of(std::string_view ulid) {
+  constexpr std::string_view digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+  std::int64_t ms = 0;
+  for (const char c : ulid.substr(0, 10)) {  // 10 characters of 5 bits hold the 48 bits of milliseconds
+    const std::size_t value = digits.find(c);
+    ms = ms * 32 + static_cast<std::int64_t>(value == std::string_view::npos ? 0 : value);
+  }
+  return WallTime{std::chrono::milliseconds(ms)};
+}
+
+WallTime Run::created() const { return time_of(id); }
+
+namespace {
+
+json::value text_or_null(const std::string& text) { return text.empty() ? json::value(nullptr) : json::value(text); }
+
+json::array artifacts_of(const Run& run, bool record) {
+  json::array list;
+  for (const Artifact& artifact : run.artifacts) {
+    json::object& entry = list.emplace_back(json::object{}).get_object();
+    entry["name"] = artifact.name;
+    entry["type"] = artifact.media_type;
+    entry["bytes"] = artifact.bytes;
+    entry["sha256"] = artifact.sha256;
+    if (record)
+      entry["number"] = artifact.number;
+    else
+      entry["href"] = "/v1/runs/" + run.id + "/artifacts/" + encode_segment(artifact.name);
+  }
+  return list;
+}
+
+// The members that client and record share, in the order of DESIGN section 4.
+json::object shared_members(const Run& run, bool record) {
+  json::object object;
+  object["id"] = run.id;
+  object["hatch"] = run.hatch;
+  if (!run.kind.empty()) object["kind"] = run.kind;
+  if (run.target.empty()) {
+    object["target"] = nullptr;
+  } else {
+    json::object& target = object["target"].emplace_object();
+    target["name"] = run.target;
+    if (run.target_pid > 0) target["pid"] = run.target_pid;
+    if (!run.target_started.empty()) target["started"] = run.target_started;
+  }
+  json::object& caller = object["caller"].emplace_object();
+  caller["name"] = run.caller;
+  caller["via"] = run.via;
+  caller["uid"] = run.uid ? json::value(*run.uid) : json::value(nullptr);
+  caller["login"] = text_or_null(run.login);
+  object["reason"] = text_or_null(run.reason);
+  object["cause"] = text_or_null(run.cause);
+  object["parent"] = text_or_null(run.parent);
+  object["params"] = run.params;
+  object["state"] = to_string(run.state);
+  object["created"] = rfc3339(run.created());
+  object["started"] = text_or_null(run.started);
+  object["finished"] = text_or_null(run.finished);
+  object["duration_ms"] = is_over(run.state) ? json::value(run.duration_ms) : json::value(nullptr);
+  object["paused_us"] = run.paused_us;
+  object["verdict"] = text_or_null(run.verdict);
+  object["error"] = run.error ? json::value(hatchd::to_json(*run.error)) : json::value(nullptr);
+  object["artifacts"] = artifacts_of(run, record);
+  return object;
+}
+
+std::string bounded(std::string text, std::size_t max = 1000) {
+  if (text.size() > max) text.resize(max);
+  return hatch::printable(text);
+}
+
+}  // namespace
+
+json::object to_record(const Run& run) {
+  json::object record = shared_members(run, true);
+  record["plugin"] = run.plugin;
+  record["has_result"] = run.has_result;
+  record["renderings"] = json::value_from(run.renderings);
+  record["effect"] = schema::to_string(run.effect);
+  record["role"] = access::to_string(run.role);
+  record["bytes"] = run.bytes;
+  return record;
+}
+
+Result<Run> from_record(const json::object& record) {
+  Run run;
+  run.id = text_of(record, "id");
+  run.hatch = text_of(record, "hatch");
+  const auto state = parse_state(text_of(record, "state"));
+  if (!is_ulid(run.id) || run.hatch.empty() || !state) return refuse("malformed", "not the record of a run");
+  run.state = *state;
+  run.kind = text_of(record, "kind");
+  run.plugin = text_of(record, "plugin");
+  if (const json::object* target = object_of(record, "target")) {
+    run.target = text_of(*target, "name");
+    run.target_pid = static_cast<pid_t>(number_of(*target, "pid"));
+    run.target_started = text_of(*target, "started");
+  }
+  if (const json::object* caller = object_of(record, "caller")) {
+    run.caller = text_of(*caller, "name");
+    run.via = text_of(*caller, "via");
+    run.login = text_of(*caller, "login");
+    if (const std::int64_t uid = number_of(*caller, "uid", -1); uid >= 0) run.uid = static_cast<uid_t>(uid);
+  }
+  run.reason = text_of(record, "reason");
+  run.cause = text_of(record, "cause");
+  run.parent = text_of(record, "parent");
+  if (const json::object* params = object_of(record, "params")) run.params = *params;
+  run.started = text_of(record, "started");
+  run.finished = text_of(record, "finished");
+  run.duration_ms = number_of(record, "duration_ms");
+  run.paused_us = number_of(record, "paused_us");
+  if (const json::object* error = object_of(record, "error")) run.error = problem_from_json(*error);
+  if (const json::array* artifacts = array_of(record, "artifacts"))
+    for (const json::value& value : *artifacts)
+      if (const json::object* entry = value.if_object())
+        run.artifacts.push_back({text_of(*entry, "name"), text_of(*entry, "type"),
+                                 static_cast<std::uint64_t>(number_of(*entry, "bytes")), text_of(*entry, "sha256"),
+                                 static_cast<unsigned>(number_of(*entry, "number"))});
+  run.verdict = bounded(text_of(record, "verdict"));
+  run.has_result = flag_of(record, "has_result");
+  run.renderings = texts_of(record, "renderings");
+  // What cannot be read counts as the highest: a damaged record must not become readable by everybody.
+  if (!schema::parse_effect(text_of(record, "effect"), run.effect)) run.effect = schema::Effect::disrupt;
+  run.role = access::parse_role(text_of(record, "role"));
+  run.bytes = static_cast<std::uint64_t>(number_of(record, "bytes"));
+  return run;
+}
+
+json::object to_json(const Run& run) {
+  json::object object = shared_members(run, false);
+  object["href"] = "/v1/runs/" + run.id;
+  if (!run.stored) object["stored"] = false;
+  return object;
+}
+
+std::string to_text(const Run& run, std::string_view result, unsigned indent) {
+  const std::string inner = "\n" + std::string(2 * (indent + 1), ' ');
+  std::string text = "{";
+  bool first = true;
+  const auto member = [&](std::string_view name) -> std::string& {
+    if (!std::exchange(first, false)) text += ',';
+    return ((text += inner) += '"').append(name).append("\": ");
+  };
+  const json::object object = to_json(run);
+  for (const auto& [name, value] : object) {
+    if (name == "error") {  // the result stands before it
+      std::string& out = member("result");
+      if (result.empty()) {
+        out += "null";
+      } else if (indent == 0) {
+        out += result;
+      } else {  // JSON strings hold no raw newline, so every newline is one of the layout
+        for (const char c : result) {
+          out += c;
+          if (c == '\n') out.append(2 * indent, ' ');
+        }
+      }
+    }
+    member(std::string_view(name.data(), name.size())) += pretty(value, indent + 1);
+  }
+  return text.append("\n").append(2 * indent, ' ').append("}");
+}
+
+bool is_artifact_name(std::string_view name) {
+  return !name.empty() && name.size() <= 128 && name.front() != '.' && name.find('/') == std::string_view::npos &&
+         hatch::printable(name) == name;
+}
+
+bool is_rendering_name(std::string_view name) {
+  return !name.empty() && name.size() <= 32 && name != "json" && std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+  });
+}
+
+std::string encode_segment(std::string_view text) {
+  constexpr char hex[] = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       std::string_view("-._~").find(c) != std::string_view::npos;
+    if (plain)
+      out += c;
+    else
+      ((out += '%') += hex[byte >> 4]) += hex[byte & 15];
+  }
+  return out;
+}
+
+}  // namespace hatchd::runs

@@ -1,0 +1,186 @@
+#include "runs/runner.hpp"
+
+#include <algorithm>
+#include <boost/asio/detached.hpp>
+#include <boost/json.hpp>
+
+#include "base/log.hpp"
+
+namespace hatchd::runs {
+
+namespace {
+constexpr std::size_t max_recent = 64;
+}
+
+Runner::Runner(asio::any_io_executor executor, Plugins& plugins, Store& store, const Disk& disk, Pool& pool,
+               Limits limits)
+    : executor_(executor),
+      plugins_(plugins),
+      store_(store),
+      disk_(disk),
+      pool_(pool),
+      limits_(limits),
+      artifacts_(disk, pool),
+      ended_(executor) {}
+
+tl::expected<LivePtr, Admission::Refusal> Runner::start(Order order) {
+  if (stopping_) return tl::unexpected(Admission::Refusal{Problem{"shutting-down", "hatchd is stopping"}, 5});
+  const SteadyTime now = std::chrono::steady_clock::now();
+  if (auto admitted = admission_.enter(*order.hatch, order.target, now, order.preflight); !admitted)
+    return tl::unexpected(admitted.error());
+
+  auto live = std::make_shared<Live>(executor_);
+  live->preflight = order.preflight;
+  live->begun = now;
+  live->deadline = now + order.hatch->timeout + limits_.grace + limits_.backstop;
+  Run& run = live->run;
+  run.id = new_ulid();
+  run.hatch = order.hatch->id;
+  run.kind = order.hatch->kind;
+  run.plugin = order.hatch->plugin;
+  run.target = order.target;
+  run.caller = order.caller.name;
+  run.via = order.caller.via;
+  run.uid = order.caller.uid;
+  run.login = order.caller.login;
+  run.reason = order.reason;
+  run.params = order.masked;
+  run.effect = order.effect;
+  run.role = order.role;
+  live_[run.id] = live;
+  if (!live->preflight) store_.put(run);
+  live->events.add("state", {{"state", to_string(run.state)}});
+  asio::co_spawn(executor_, conduct(live, std::move(order)), [this, live](std::exception_ptr error) {
+    if (!error) return;
+    // Whatever happens, nobody waits for a run that never ends.
+    log::error("recording a run failed", {{"run", live->run.id}});
+    live->run.error = Problem{"internal", "hatchd met its own bug"};
+    live->run.state = State::crashed;
+    retire(live);
+  });
+  return live;
+}
+
+// Over: from here on nothing about it changes, and it is kept for followers only.
+void Runner::retire(const LivePtr& live) {
+  live->over = true;
+  live_.erase(live->run.id);
+  if (!live->preflight) recent_.push_back(live);
+  if (recent_.size() > max_recent) recent_.pop_front();
+  live->changed.notify();
+  ended_.notify();
+}
+
+asio::awaitable<void> Runner::wait(LivePtr live, SteadyTime until) {
+  while (!live->over && std::chrono::steady_clock::now() < until) co_await live->changed.wait(until);
+}
+
+void Runner::cancel(const LivePtr& live) {
+  if (live->over || live->cancel_asked) return;
+  live->cancel_asked = true;
+  if (live->link) live->link->receiver.send("cancel", {{"run", live->run.id}});
+  live->changed.notify();
+}
+
+LivePtr Runner::live(const std::string& id) const {
+  if (const auto at = live_.find(id); at != live_.end()) return at->second;
+  const auto at = std::find_if(recent_.begin(), recent_.end(), [&](const LivePtr& live) { return live->run.id == id; });
+  return at == recent_.end() ? nullptr : *at;
+}
+
+asio::awaitable<Result<Run>> Runner::load(std::string id) {
+  if (const LivePtr found = live(id); found && !found->preflight) co_return found->run;
+  if (!store_.find(id)) co_return refuse("run-unknown", "there is no such run, or it is no longer kept");
+  auto work = [this, id] { return disk_.read_record(id); };
+  co_return co_await pool_.run(std::move(work));
+}
+
+asio::awaitable<Result<std::string>> Runner::read(std::string id, std::string file) {
+  if (const LivePtr found = live(id))
+    if (const auto kept = found->kept.find(file); kept != found->kept.end()) co_return kept->second;
+  auto work = [this, id, file] { return disk_.read(id, file); };
+  co_return co_await pool_.run(std::move(work));
+}
+
+asio::awaitable<Result<UniqueFd>> Runner::open_artifact(std::string id, unsigned number) {
+  auto work = [this, id, number] { return disk_.open_artifact(id, number); };
+  co_return co_await pool_.run(std::move(work));
+}
+
+asio::awaitable<Runner::Listed> Runner::list(Store::Query query) {
+  Store::Page page = store_.list(query);
+  // What is in memory is newer than what is on disk.
+  std::map<std::string, Run> known;
+  for (const std::string& id : page.ids)
+    if (const LivePtr found = live(id)) known.emplace(id, found->run);
+  Listed listed;
+  listed.next = std::move(page.next);
+  auto work = [this, ids = std::move(page.ids), known = std::move(known)] {
+    std::vector<Run> runs;
+    for (const std::string& id : ids) {
+      if (const auto at = known.find(id); at != known.end())
+        runs.push_back(at->second);
+      else if (auto run = disk_.read_record(id))  // pruned in between: left out
+        runs.push_back(std::move(*run));
+    }
+    return runs;
+  };
+  listed.runs = co_await pool_.run(std::move(work));
+  co_return listed;
+}
+
+asio::awaitable<void> Runner::stop(SteadyTime until) {
+  stopping_ = true;
+  for (const auto& [id, live] : std::map(live_)) cancel(live);
+  while (!live_.empty() && std::chrono::steady_clock::now() < until) co_await ended_.wait(until);
+  // Out of time: their deadline is now, and each is recorded as it stands.
+  for (const auto& [id, live] : std::map(live_)) {
+    live->deadline = SteadyTime{};
+    live->changed.notify();
+  }
+  const SteadyTime last = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  while (!live_.empty() && std::chrono::steady_clock::now() < last) co_await ended_.wait(last);
+}
+
+asio::awaitable<void> Runner::prune() {
+  std::vector<std::string> gone = store_.prune(std::chrono::system_clock::now());
+  if (gone.empty()) co_return;
+  std::erase_if(recent_,
+                [&](const LivePtr& live) { return std::binary_search(gone.begin(), gone.end(), live->run.id); });
+  auto work = [this, gone = std::move(gone)] {
+    for (const std::string& id : gone) disk_.remove(id);
+  };
+  co_await pool_.run(std::move(work));
+}
+
+void Live::move(State to) {
+  if (!may_move(run.state, to))
+    log::error("a run made a move that is not in the table",
+               {{"run", run.id}, {"from", to_string(run.state)}, {"to", to_string(to)}});
+  run.state = to;
+  events.add("state", {{"state", to_string(to)}});
+}
+
+void Runner::end(const LivePtr& live, State state, std::optional<Problem> problem) {
+  Run& run = live->run;
+  run.error = std::move(problem);
+  run.finished = rfc3339(std::chrono::system_clock::now());
+  run.duration_ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - live->begun).count();
+  live->move(state);
+}
+
+// Writes the record as it is now. A disk that refuses does not end the run: it goes on in memory, because a full disk
+// is when people need to look.
+asio::awaitable<void> Runner::record(LivePtr live, bool durable) {
+  if (live->preflight) co_return;
+  store_.put(live->run);
+  if (!live->run.stored) co_return;
+  auto work = [this, run = live->run, durable] { return disk_.write_record(run, durable); };
+  const auto written = co_await pool_.run(std::move(work));
+  if (written) co_return;
+  live->run.stored = false;
+  log::error("a run could not be recorded", {{"run", live->run.id}, {"problem", written.error().detail}});
+}
+
+}  // namespace hatchd::runs

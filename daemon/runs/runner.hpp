@@ -1,0 +1,91 @@
+// Runs hatches: admission → record → plugin process → run channel → result → record. One coroutine conducts each run
+// (conduct.cpp tells its way from start to end); everything happens on the front's event loop but what blocks, which
+// goes to the pool.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "catalogue/catalogue.hpp"
+#include "runs/admission.hpp"
+#include "runs/artifacts.hpp"
+#include "runs/plugins.hpp"
+#include "runs/store.hpp"
+
+namespace hatchd::runs {
+
+// What a caller asked for, checked: parameters are valid, the target exists, the caller may.
+struct Order {
+  const catalogue::Hatch* hatch = nullptr;  // of the catalogue, which outlives every run
+  std::string target, processes = "all", profile, format = "json", reason;
+  boost::json::object params, masked;
+  access::Caller caller;
+  schema::Effect effect = schema::Effect::observe;
+  access::Role role = access::Role::none;
+  bool preflight = false;
+};
+
+struct Limits {
+  std::chrono::milliseconds grace{10000};     // between asking a run to stop and killing it
+  std::chrono::milliseconds backstop{10000};  // beyond time limit and grace, when the plugin's process itself hangs
+};
+
+class Runner {
+ public:
+  Runner(asio::any_io_executor executor, Plugins& plugins, Store& store, const Disk& disk, Pool& pool, Limits limits);
+
+  // Starts a run, or refuses: cooldown, busy (with the seconds to wait), shutting-down.
+  tl::expected<LivePtr, Admission::Refusal> start(Order order);
+  // Returns when the run is over or `until` has come.
+  asio::awaitable<void> wait(LivePtr live, SteadyTime until = SteadyTime::max());
+  void cancel(const LivePtr& live);
+
+  // The run while it is in memory; nullptr otherwise.
+  LivePtr live(const std::string& id) const;
+  // From memory or disk. run-unknown.
+  asio::awaitable<Result<Run>> load(std::string id);
+  // Result or rendering of a run, by the name of its file (disk.hpp).
+  asio::awaitable<Result<std::string>> read(std::string id, std::string file);
+  asio::awaitable<Result<UniqueFd>> open_artifact(std::string id, unsigned number);
+
+  struct Listed {
+    std::vector<Run> runs;
+    std::string next;
+  };
+  asio::awaitable<Listed> list(Store::Query query);
+
+  // Refuses new runs, cancels those under way and waits until each is recorded, or `until`, when the rest is recorded
+  // as it stands.
+  asio::awaitable<void> stop(SteadyTime until);
+  // Removes what exceeds the retention.
+  asio::awaitable<void> prune();
+
+ private:
+  // conduct.cpp
+  asio::awaitable<void> conduct(LivePtr live, Order order);
+  asio::awaitable<void> hand_over(LivePtr live, const Order& order);
+  asio::awaitable<void> attend(LivePtr live);
+  asio::awaitable<void> read_channel(LivePtr live);
+  asio::awaitable<void> conclude(LivePtr live);
+  asio::awaitable<void> record(LivePtr live, bool durable);
+  void end(const LivePtr& live, State state, std::optional<Problem> problem);
+  void retire(const LivePtr& live);
+
+  asio::any_io_executor executor_;
+  Plugins& plugins_;
+  Store& store_;
+  const Disk& disk_;
+  Pool& pool_;
+  Limits limits_;
+  Admission admission_;
+  Artifacts artifacts_;
+  bool stopping_ = false;
+  std::map<std::string, LivePtr> live_;  // under way
+  std::deque<LivePtr> recent_;           // over, newest last: for followers
+  Signal ended_;                         // a run left live_
+};
+
+}  // namespace hatchd::runs

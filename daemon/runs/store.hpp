@@ -1,0 +1,75 @@
+// The index of all runs: what lists, filters and retention need to know about each, in memory; the records themselves
+// stay on disk (disk.hpp). Used by the event loop alone, never blocks.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "runs/disk.hpp"
+#include "runs/run.hpp"
+
+namespace hatchd::runs {
+
+// How much history is kept (DESIGN section 6, "runs"). What is queued or running is never pruned.
+struct Keep {
+  std::uint64_t count = 200;  // for each hatch and target, so that a ping every minute cannot push out the incident
+  std::uint64_t bytes = 2ull << 30;
+  std::chrono::seconds age{30 * 24 * 3600};
+  std::size_t total = 100'000;  // of the index: its bound in memory
+};
+
+struct Entry {
+  std::string hatch, target;
+  State state = State::queued;
+  schema::Effect effect = schema::Effect::observe;
+  access::Role role = access::Role::none;
+  std::uint64_t bytes = 0;
+};
+
+class Store {
+ public:
+  explicit Store(Keep keep) : keep_(keep) {}
+
+  // Takes over a new or changed run.
+  void put(const Run& run);
+  const Entry* find(const std::string& id) const;
+  void forget(const std::string& id);
+  std::size_t size() const { return entries_.size(); }
+
+  struct Query {
+    std::string hatch, target;  // "": any
+    std::optional<State> state;
+    std::string after;  // the last id of the page before; "": from the newest
+    std::size_t limit = 50;
+    std::function<bool(const Entry&)> visible;  // may the caller read it?
+  };
+  struct Page {
+    std::vector<std::string> ids;  // newest first
+    std::string next;              // `after` of the next page; "": this is the last
+  };
+  Page list(const Query& query) const;
+
+  // Forgets what exceeds the bounds and names it, oldest first, so that its folder is removed.
+  std::vector<std::string> prune(WallTime now);
+
+ private:
+  using Ids = std::set<std::string>;
+  Keep keep_;
+  std::map<std::string, Entry> entries_;                         // by id, which is by time
+  std::map<std::pair<std::string, std::string>, Ids> by_place_;  // hatch and target → ids of runs that are over
+  std::uint64_t bytes_ = 0;
+};
+
+// Reads the history back at start: tidies each folder, and records runs that were under way as crashed, because
+// whoever ran them is gone. Blocks.
+struct History {
+  std::vector<Run> runs;
+  std::size_t interrupted = 0, unreadable = 0;
+};
+History read_history(const Disk& disk);
+
+}  // namespace hatchd::runs

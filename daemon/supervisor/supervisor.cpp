@@ -1,0 +1,511 @@
+#include "supervisor/supervisor.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cerrno>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "base/json.hpp"
+#include "base/log.hpp"
+#include "base/rights.hpp"
+#include "link/protocol.hpp"
+#include "supervisor/plugins.hpp"
+#include "supervisor/spawn.hpp"
+#include "supervisor/users.hpp"
+
+namespace hatchd::supervisor {
+
+namespace json = boost::json;
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto served_well = 1min;        // a process that lived this long starts again without delay
+constexpr auto idle_limit = 10min;        // a plugin process without a run leaves
+constexpr auto run_grace = 2s;            // between asking a run to stop and killing it
+constexpr auto last_grace = 1s;           // for targets and plugin processes, when the front has gone
+
+// A process that should be there: `front`, `targets`, or one plugin.
+struct Child {
+  enum class Kind { front, targets, plugin } kind;
+  std::string name;  // the plugin's; else the kind
+  Spawned process;   // pid -1: not running
+  Clock::time_point started{};
+  unsigned failures = 0;                     // endings in a row that were not idleness
+  std::optional<Clock::time_point> restart;  // not before
+  bool asked = false;                        // plugins: the front waits for one
+
+  bool running() const { return process.pid > 0; }
+};
+
+class Supervisor {
+ public:
+  explicit Supervisor(Service service) : service_(std::move(service)) {}
+
+  int run() {
+    rights::set_title("hatchd");
+    if (!block_signals()) return 70;
+    if (auto done = prepare(); !done) return give_up(done.error());
+    auto listeners = bind_all(service_.config.listen);
+    if (!listeners) return give_up(listeners.error(), 69);
+    listeners_ = std::move(*listeners);
+    if (auto done = lower_self(); !done) return give_up(done.error());
+    // From here on we hold no more than what we hand out, and only our own children tell us anything.
+    start(targets_);
+    start(front_);
+    while (!finished()) turn();
+    unbind(listeners_);
+    log::info("stopped");
+    return exit_status_;
+  }
+
+ private:
+  // ---- before anything runs --------------------------------------------------------------------------------------------
+
+  bool block_signals() {
+    sigset_t handled;
+    sigemptyset(&handled);
+    for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&handled, number);
+    ::signal(SIGPIPE, SIG_IGN);
+    if (::sigprocmask(SIG_BLOCK, &handled, nullptr) != 0) return false;
+    signals_ = UniqueFd{::signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK)};
+    return static_cast<bool>(signals_);
+  }
+
+  Result<void> prepare() {
+    auto worker = worker_program();
+    if (!worker) return tl::unexpected(worker.error());
+    worker_ = *worker;
+    auto identities = choose_identities(service_.config.users);
+    if (!identities) return tl::unexpected(identities.error());
+    identities_ = *identities;
+    if (identities_.transient)
+      log::info("processes get ids without a name, since the users of the configuration do not exist",
+                {{"front", *identities_.front.uid}, {"targets", *identities_.targets.uid}, {"plugins", *identities_.plugins.uid}});
+    if (auto done = open_folders(); !done) return done;
+    plugins_ = load_plugins(service_.config, plugin_directories(service_.config), worker_, identities_.plugins);
+    catalogue_ = catalogue(plugins_, service_.config);
+    return {};
+  }
+
+  // The runs folder is the front's, the cache folder inside it the plugins'; both hand on as descriptors, so neither
+  // needs a path.
+  Result<void> open_folders() {
+    const std::string& directory = service_.config.runs.directory;
+    const std::string cache = directory + "/cache";
+    std::error_code error;
+    std::filesystem::create_directories(directory, error);
+    if (error)
+      return refuse("internal", directory + ": " + error.message(), "create it for the user that hatchd runs as, or set runs.directory");
+    ::mkdir((directory + "/runs").c_str(), 0700);
+    ::mkdir(cache.c_str(), 0700);
+    if (auto done = give_to(directory + "/runs", identities_.front); !done) return done;
+    if (auto done = give_to(cache, identities_.plugins); !done) return done;
+    runs_ = UniqueFd{::open((directory + "/runs").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    cache_ = UniqueFd{::open(cache.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    if (!runs_ || !cache_) return refuse("internal", directory + ": " + errno_text(errno));
+    return {};
+  }
+
+  // We keep what we need for our own work (as root) and what we hand out; the rest goes now.
+  Result<void> lower_self() {
+    std::vector<std::string> kept{"sys_ptrace", "dac_read_search"};  // targets
+    for (const auto& [name, plugin] : plugins_) kept.insert(kept.end(), plugin.capabilities.begin(), plugin.capabilities.end());
+    if (identities_.front.uid) {
+      // setuid, setgid, setpcap: lowering children; kill: ending them under their own ids; chown, fowner,
+      // dac_override: the folders and sockets that are theirs.
+      for (const char* name : {"setuid", "setgid", "setpcap", "kill", "chown", "fowner", "dac_override"}) kept.emplace_back(name);
+    }
+    std::sort(kept.begin(), kept.end());
+    kept.erase(std::unique(kept.begin(), kept.end()), kept.end());
+    return rights::lower_supervisor(kept);
+  }
+
+  int give_up(const Problem& problem, int status = 70) {
+    log::error("cannot start", {{"why", problem.detail}, {"remedy", problem.remedy}});
+    return status;
+  }
+
+  // ---- starting ----------------------------------------------------------------------------------------------------------
+
+  json::object rights_of(const Identity& identity, const std::vector<std::string>& capabilities) {
+    json::object rights{{"capabilities", json::value_from(capabilities)}};
+    if (identity.uid) rights["uid"] = *identity.uid;
+    if (identity.gid) rights["gid"] = *identity.gid;
+    return rights;
+  }
+
+  void start(Child& child) {
+    child.restart.reset();
+    child.started = Clock::now();
+    const bool front = child.kind == Child::Kind::front;
+    const std::string title = "hatchd: " + std::string(child.kind == Child::Kind::plugin ? "plugin " : "") + child.name;
+    auto process = spawn(front ? own_program() : worker_, title);
+    if (!process) {
+      log::error("cannot start a process", {{"process", title}, {"why", process.error().detail}});
+      return ended_early(child);
+    }
+    child.process = std::move(*process);
+    switch (child.kind) {
+      case Child::Kind::front: return set_up_front();
+      case Child::Kind::targets: return set_up_targets();
+      case Child::Kind::plugin: return set_up_plugin(child);
+    }
+  }
+
+  void set_up_targets() {
+    targets_.process.channel.send("setup", {{"role", "targets"},
+                                            {"rights", rights_of(identities_.targets, {"sys_ptrace", "dac_read_search"})},
+                                            {"targets", service_.config.targets}});
+    // A restarted one gets its clients again.
+    if (front_.running()) introduce(front_, {{"as", "front"}});
+    for (const auto& child : plugin_processes_)
+      if (child->running()) introduce(*child, plugin_introduction(child->name));
+  }
+
+  void set_up_front() {
+    json::object configuration = service_.effective;
+    // What plugins are told is not the front's business: their profiles hold secrets.
+    if (json::value* plugins = configuration.if_contains("plugins"); plugins && plugins->is_object())
+      for (auto& entry : plugins->get_object()) {
+        json::object kept;
+        if (const json::object* plugin = entry.value().if_object())
+          for (const char* key : {"enabled", "path"})
+            if (const json::value* value = plugin->if_contains(key)) kept[key] = *value;
+        entry.value() = std::move(kept);
+      }
+    json::array listeners;
+    std::vector<int> fds{runs_.get()};
+    for (const Listener& listener : listeners_) {
+      listeners.push_back(listener.unix_path.empty() ? json::object{{"tcp", listener.tcp}} : json::object{{"unix", listener.unix_path}});
+      fds.push_back(listener.fd.get());
+    }
+    json::array reserved;
+    for (const Identity* identity : {&identities_.front, &identities_.targets, &identities_.plugins})
+      reserved.emplace_back(identity->uid ? *identity->uid : ::geteuid());
+    front_.process.channel.send("setup",
+                                {{"role", "front"},
+                                 {"rights", rights_of(identities_.front, {})},
+                                 {"configuration", std::move(configuration)},
+                                 {"catalogue", catalogue_},
+                                 {"listeners", std::move(listeners)},
+                                 {"reserved_uids", std::move(reserved)},
+                                 {"admin_uids", json::value_from(service_.admin_uids)},
+                                 {"temporary", service_.temporary}},
+                                fds);
+    if (targets_.running()) introduce(front_, {{"as", "front"}});
+  }
+
+  void set_up_plugin(Child& child) {
+    const LoadedPlugin& plugin = plugins_.at(child.name);
+    auto [to_front, of_front] = link::Channel::pair();
+    auto [to_targets, of_targets] = link::Channel::pair();
+    json::array names;
+    for (const auto& target : service_.config.targets) names.emplace_back(target.key());
+    // A folder of its own in the cache: one plugin's files are not another's.
+    UniqueFd cache;
+    if (::mkdirat(cache_.get(), child.name.c_str(), 0700) == 0 || errno == EEXIST) {
+      if (identities_.plugins.uid)
+        (void)!::fchownat(cache_.get(), child.name.c_str(), *identities_.plugins.uid, *identities_.plugins.gid, AT_SYMLINK_NOFOLLOW);
+      cache = UniqueFd{::openat(cache_.get(), child.name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
+    }
+    std::vector<int> fds{plugin.object.get(), of_front.get(), of_targets.get()};
+    if (cache) fds.push_back(cache.get());
+    child.process.channel.send("setup",
+                               {{"role", "plugin"},
+                                {"rights", rights_of(identities_.plugins, plugin.capabilities)},
+                                {"plugin", child.name},
+                                {"hatches", enabled_hatches(catalogue_, child.name)},
+                                {"configuration", plugin.configuration},
+                                {"profiles", plugin.profiles},
+                                {"targets", std::move(names)},
+                                {"idle_ms", std::chrono::milliseconds(idle_limit).count()},
+                                {"grace_ms", std::chrono::milliseconds(run_grace).count()},
+                                {"cache", static_cast<bool>(cache)}},
+                               fds);
+    if (targets_.running()) {
+      const int end[] = {to_targets.get()};
+      targets_.process.channel.send("serve", plugin_introduction(child.name), end);
+    }
+    const int end[] = {to_front.get()};
+    front_.process.channel.send("plugin", {{"plugin", child.name}}, end);
+  }
+
+  json::object plugin_introduction(const std::string& plugin) {
+    json::object introduction{{"as", "plugin"}, {"plugin", plugin}};
+    json::array names;
+    for (const auto& target : service_.config.targets) names.emplace_back(target.key());
+    introduction["targets"] = std::move(names);
+    bool environment = false, log = false;
+    if (const json::array* hatches = array_of(plugins_.at(plugin).manifest, "hatches"))
+      for (const json::value& hatch : *hatches)
+        for (const std::string& flag : texts_of(hatch.as_object(), "flags")) {
+          environment = environment || flag == "environment";
+          log = log || flag == "target-log";
+        }
+    introduction["environment"] = environment;
+    introduction["log"] = log;
+    return introduction;
+  }
+
+  // A fresh channel between `client` and targets.
+  void introduce(Child& client, json::object introduction) {
+    auto [client_end, targets_end] = link::Channel::pair();
+    const int theirs[] = {targets_end.get()};
+    targets_.process.channel.send("serve", std::move(introduction), theirs);
+    const int ours[] = {client_end.get()};
+    client.process.channel.send("targets", {}, ours);
+  }
+
+  // ---- the loop ----------------------------------------------------------------------------------------------------------
+
+  std::vector<Child*> all() {
+    std::vector<Child*> children{&front_, &targets_};
+    for (const auto& child : plugin_processes_) children.push_back(child.get());
+    return children;
+  }
+
+  void turn() {
+    std::vector<pollfd> polled{{signals_.get(), POLLIN, 0}};
+    std::vector<Child*> owners{nullptr};
+    for (Child* child : all()) {
+      if (!child->running()) continue;
+      polled.push_back({child->process.pidfd.get(), POLLIN, 0});
+      owners.push_back(child);
+      if (child->process.channel) {
+        polled.push_back({child->process.channel.fd(), POLLIN, 0});
+        owners.push_back(child);
+      }
+    }
+    if (::poll(polled.data(), polled.size(), timeout_ms()) < 0 && errno != EINTR) {
+      log::error("poll failed", {{"why", errno_text(errno)}});
+      ::usleep(100'000);
+    }
+    if (polled[0].revents) take_signals();
+    for (std::size_t i = 1; i < polled.size(); ++i)
+      if (polled[i].revents && owners[i]->running() && polled[i].fd != owners[i]->process.pidfd.get()) listen_to(*owners[i]);
+    // Last, so that what a process said before it ended was heard.
+    for (std::size_t i = 1; i < polled.size(); ++i)
+      if (polled[i].revents && owners[i]->running() && polled[i].fd == owners[i]->process.pidfd.get()) bury(*owners[i], WNOHANG);
+    std::erase_if(plugin_processes_, [](const auto& child) { return !child->running() && !child->restart && !child->asked && child->failures == 0; });
+    pass_time();
+  }
+
+  int timeout_ms() {
+    std::optional<Clock::time_point> next = deadline_;
+    for (Child* child : all())
+      if (child->restart && (!next || *child->restart < *next)) next = child->restart;
+    if (!next) return -1;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*next - Clock::now()).count();
+    return left < 0 ? 0 : static_cast<int>(std::min<std::int64_t>(left, 60'000));
+  }
+
+  void pass_time() {
+    const auto now = Clock::now();
+    if (stopping_ && deadline_ && now >= *deadline_) return next_stage_of_stop();
+    if (stopping_) return;
+    for (Child* child : all()) {
+      if (child->running() || !child->restart || now < *child->restart) continue;
+      // A plugin process starts again when somebody needs it.
+      if (child->kind == Child::Kind::plugin && !child->asked) {
+        child->restart.reset();
+        continue;
+      }
+      child->asked = false;
+      start(*child);
+    }
+  }
+
+  void take_signals() {
+    signalfd_siginfo info{};
+    while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
+      if (info.ssi_signo == SIGHUP && !service_.ends_with_terminal) {
+        log::warning("reloading is not supported by this version, restart instead");
+        continue;
+      }
+      if (stopping_) {  // a second signal means now
+        log::warning("ending at once");
+        stage_ = Stage::killing;
+        kill_all();
+      } else {
+        log::info("stopping", {{"signal", info.ssi_signo == SIGTERM ? "TERM" : info.ssi_signo == SIGINT ? "INT" : "HUP"}});
+        begin_stop();
+      }
+    }
+  }
+
+  void listen_to(Child& child) {
+    link::Message message;
+    // A captured child must not keep us here: a few at a time.
+    for (int i = 0; i < 16; ++i) {
+      const link::Received received = child.process.channel.receive(message);
+      if (received == link::Received::nothing) return;
+      if (received == link::Received::broken) {
+        log::error("a process speaks nonsense and is ended", {{"process", child.name}});
+        ::kill(child.process.pid, SIGKILL);
+      }
+      if (received != link::Received::message) return child.process.channel.close();
+      handle(child, message);
+    }
+  }
+
+  void handle(Child& child, const link::Message& message) {
+    if (message.type == "ready") {
+      if (child.kind == Child::Kind::front && !announced_) {
+        announced_ = true;
+        if (service_.announce) service_.announce(listeners_);
+      }
+    } else if (message.type == "failed") {
+      const json::object* problem = object_of(message.body, "problem");
+      log::error("a process cannot serve", {{"process", child.name}, {"why", problem ? text_of(*problem, "detail") : ""}});
+    } else if (message.type == "plugin" && child.kind == Child::Kind::front) {
+      provide(text_of(message.body, "plugin"));
+    } else if (message.type == "stopped" && child.kind == Child::Kind::front) {
+      // It exits now; bury() goes on from there.
+    } else {
+      log::warning("a message out of turn", {{"process", child.name}, {"message", message.type}});
+    }
+  }
+
+  // The front asks for a channel to a plugin. It can only name one; what the plugin may do was settled here.
+  void provide(const std::string& name) {
+    if (stopping_) return refuse_plugin(name, {"shutting-down", "hatchd is stopping"});
+    const auto plugin = plugins_.find(name);
+    if (plugin == plugins_.end()) return refuse_plugin(name, {"hatch-unknown", "there is no plugin " + name});
+    if (!plugin->second.why_broken.empty()) return refuse_plugin(name, {"plugin-broken", plugin->second.why_broken});
+    auto found = std::find_if(plugin_processes_.begin(), plugin_processes_.end(), [&](const auto& child) { return child->name == name; });
+    if (found == plugin_processes_.end()) {
+      plugin_processes_.push_back(std::make_unique<Child>(Child{Child::Kind::plugin, name, {}, {}, 0, {}, false}));
+      found = plugin_processes_.end() - 1;
+    }
+    Child& child = **found;
+    if (child.running()) {
+      // The front lost its channel, or the process is just leaving: a new one serves.
+      ::kill(child.process.pid, SIGKILL);
+      bury(child, 0);
+    }
+    if (child.restart && Clock::now() < *child.restart)
+      child.asked = true;  // served when the back-off has passed
+    else
+      start(child);
+  }
+
+  void refuse_plugin(const std::string& name, const Problem& problem) {
+    front_.process.channel.send("plugin-refused", {{"plugin", name}, {"problem", to_json(problem)}});
+  }
+
+  // ---- endings -----------------------------------------------------------------------------------------------------------
+
+  // `options` of waitpid(2): WNOHANG leaves a process alone that lives after all (its descriptor number was another's).
+  void bury(Child& child, int options) {
+    int status = 0;
+    if (::waitpid(child.process.pid, &status, options) == 0) return;
+    const pid_t pid = child.process.pid;
+    child.process = Spawned{};
+    const bool idle = WIFEXITED(status) && WEXITSTATUS(status) == link::exit_idle;
+    const bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    const json::object how{{"how", WIFSIGNALED(status) ? "signal" : "exit"},
+                           {"status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)}};
+    if (!stopping_ && !idle)
+      log::warning("a process ended", {{"process", child.name}, {"pid", pid}, {"how", text_of(how, "how")}, {"status", number_of(how, "status")}});
+    if (child.kind == Child::Kind::plugin && front_.running()) {
+      json::object note = how;
+      note["plugin"] = child.name;
+      note["idle"] = idle;
+      front_.process.channel.send("plugin-ended", std::move(note));
+    }
+    if (child.kind == Child::Kind::front) {
+      // Runs cannot be told of any more: their processes end with the channel to the front; see to it.
+      for (const auto& plugin : plugin_processes_)
+        if (plugin->running()) ::kill(plugin->process.pid, SIGTERM);
+      if (stopping_ && stage_ == Stage::front) return next_stage_of_stop();
+    }
+    if (stopping_) return;
+    if (idle || (clean && child.kind == Child::Kind::plugin)) {
+      child.failures = 0;
+      return;
+    }
+    ended_early(child);
+  }
+
+  void ended_early(Child& child) {
+    if (child.started + served_well < Clock::now()) child.failures = 0;
+    const auto delay = back_off(child.failures++);
+    child.restart = Clock::now() + delay;
+    log::info("it is started again", {{"process", child.name}, {"after_ms", delay.count()}});
+  }
+
+  // ---- the end: front first, while plugins and targets still serve its runs ------------------------------------------------
+
+  enum class Stage { front, rest, killing };
+
+  void begin_stop() {
+    stopping_ = true;
+    stage_ = Stage::front;
+    deadline_ = Clock::now() + service_.config.grace;
+    if (!front_.running()) return next_stage_of_stop();
+    front_.process.channel.send("stop", {{"grace_ms", service_.config.grace.count()}});
+  }
+
+  void next_stage_of_stop() {
+    if (stage_ == Stage::front) {
+      stage_ = Stage::rest;
+      deadline_ = Clock::now() + last_grace;
+      for (Child* child : all())
+        if (child->running() && child->kind != Child::Kind::front) child->process.channel.send("stop", {{"grace_ms", 0}}, {}, 0);
+      if (front_.running()) ::kill(front_.process.pid, SIGKILL);
+    } else {
+      stage_ = Stage::killing;
+      deadline_ = Clock::now() + last_grace;
+      kill_all();
+    }
+  }
+
+  void kill_all() {
+    for (Child* child : all())
+      if (child->running()) ::kill(child->process.pid, SIGKILL);
+  }
+
+  bool finished() {
+    if (!stopping_) return false;
+    const auto children = all();
+    return std::none_of(children.begin(), children.end(), [](Child* child) { return child->running(); });
+  }
+
+  Service service_;
+  std::string worker_;
+  Identities identities_;
+  UniqueFd signals_, runs_, cache_;
+  std::vector<Listener> listeners_;
+  Plugins plugins_;
+  json::array catalogue_;
+  Child front_{Child::Kind::front, "front", {}, {}, 0, {}, false};
+  Child targets_{Child::Kind::targets, "targets", {}, {}, 0, {}, false};
+  std::vector<std::unique_ptr<Child>> plugin_processes_;
+  bool announced_ = false, stopping_ = false;
+  Stage stage_ = Stage::front;
+  std::optional<Clock::time_point> deadline_;
+  int exit_status_ = 0;
+};
+
+}  // namespace
+
+std::chrono::milliseconds back_off(unsigned failures) {
+  return std::min<std::chrono::milliseconds>(100ms * (1 << std::min(failures, 10u)), 30s);
+}
+
+int serve(Service service) { return Supervisor{std::move(service)}.run(); }
+
+}  // namespace hatchd::supervisor

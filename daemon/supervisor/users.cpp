@@ -1,0 +1,110 @@
+#include "supervisor/users.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <fstream>
+#include <random>
+#include <set>
+#include <string>
+
+#include "base/fd.hpp"
+#include "base/rights.hpp"
+
+namespace hatchd::supervisor {
+
+namespace {
+
+constexpr uid_t first_transient = 61184, last_transient = 65519;  // systemd: UIDS-GIDS.md, "dynamic service users"
+
+// Ids that this user namespace can name (user_namespaces(7), uid_map): a rootless container has few.
+bool mapped(uid_t id) {
+  std::ifstream map("/proc/self/uid_map");
+  for (unsigned long inside, outside, count; map >> inside >> outside >> count;)
+    if (id >= inside && id - inside < count) return true;
+  return false;
+}
+
+std::set<uid_t> ids_in_use() {
+  std::set<uid_t> used;
+  DIR* proc = ::opendir("/proc");
+  if (!proc) return used;
+  Defer close([&] { ::closedir(proc); });
+  while (const dirent* entry = ::readdir(proc)) {
+    struct stat info{};
+    if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' &&
+        ::fstatat(::dirfd(proc), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0) {
+      used.insert(info.st_uid);
+      // An undumpable process's folder is root's; its status still names its ids.
+      std::ifstream status("/proc/" + std::string(entry->d_name) + "/status");
+      for (std::string word; status >> word;)
+        if (word == "Uid:") {
+          for (uid_t id; status >> id;) used.insert(id);
+          break;
+        }
+    }
+  }
+  return used;
+}
+
+}  // namespace
+
+Result<Identities> choose_identities(const config::Users& users) {
+  Identities chosen;
+  const auto held = rights::capabilities();
+  if (!std::binary_search(held.begin(), held.end(), std::string("setuid")) ||
+      !std::binary_search(held.begin(), held.end(), std::string("setgid")) || ::geteuid() != 0)
+    return chosen;
+
+  const std::array<std::pair<const std::string*, Identity*>, 3> all{
+      {{&users.front, &chosen.front}, {&users.targets, &chosen.targets}, {&users.plugins, &chosen.plugins}}};
+  std::set<uid_t> used;
+  uid_t candidate = first_transient + std::random_device{}() % (last_transient - first_transient + 1);
+  for (const auto& [name, identity] : all) {
+    if (const passwd* entry = ::getpwnam(name->c_str())) {
+      if (entry->pw_uid == 0)
+        return refuse("internal", "the user " + *name + " is root", "give it a user id of its own, see \"users\" in the configuration");
+      identity->uid = entry->pw_uid;
+      identity->gid = entry->pw_gid;
+      continue;
+    }
+    if (used.empty()) used = ids_in_use();
+    uid_t tried = 0;
+    while (tried <= last_transient - first_transient &&
+           (used.count(candidate) || !mapped(candidate) || ::getpwuid(candidate) || ::getgrgid(candidate))) {
+      candidate = candidate == last_transient ? first_transient : candidate + 1;
+      ++tried;
+    }
+    // A user namespace without such ids: all stay who they are, and the fence is that of one shared user.
+    if (tried > last_transient - first_transient) return Identities{};
+    used.insert(candidate);
+    identity->uid = candidate;
+    identity->gid = candidate;
+    chosen.transient = true;
+  }
+  return chosen;
+}
+
+Result<void> give_to(const std::string& path, const Identity& identity) {
+  if (!identity.uid) return {};
+  // nftw(3) has no argument for its function; the supervisor has one thread.
+  static Identity owner;
+  owner = identity;
+  const auto visit = [](const char* name, const struct stat* info, int, FTW*) {
+    if (info->st_uid == *owner.uid && info->st_gid == *owner.gid) return 0;
+    return ::lchown(name, *owner.uid, *owner.gid);
+  };
+  if (::nftw(path.c_str(), visit, 16, FTW_PHYS | FTW_MOUNT) != 0)
+    return refuse("internal", path + ": chown: " + errno_text(errno));
+  return {};
+}
+
+}  // namespace hatchd::supervisor

@@ -1,0 +1,445 @@
+#include "worker/runs.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <charconv>
+#include <new>
+#include <set>
+
+#include "base/json.hpp"
+#include "base/log.hpp"
+#include "schema/schema.hpp"
+
+namespace hatchd::worker {
+
+namespace json = boost::json;
+
+namespace {
+
+SteadyTime now() { return std::chrono::steady_clock::now(); }
+
+constexpr const char* file_names[OpenProcess::file_count] = {"environment", "resolv.conf", "hosts", "nsswitch.conf",
+                                                             "log"};
+
+// Overwrites every text within, so that a forked run does not carry the secrets of profiles that are not its own.
+void wipe(json::value& value) {
+  if (json::string* text = value.if_string()) {
+    ::explicit_bzero(text->data(), text->size());
+  } else if (json::array* array = value.if_array()) {
+    for (json::value& element : *array) wipe(element);
+  } else if (json::object* object = value.if_object()) {
+    for (auto& member : *object) wipe(member.value());
+  }
+}
+
+// Which processes have `parent` as their parent. From /proc/PID/task/TID/children (proc(5)), which is exact enough: who
+// appears while we read is seen the next time.
+std::vector<pid_t> children_of_this_process() {
+  const std::string self = std::to_string(::getpid());
+  const std::string path = "/proc/" + self + "/task/" + self + "/children";
+  const UniqueFd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (!file) return {};
+  const auto text = read_all(file.get(), 1024 * 1024);
+  std::vector<pid_t> pids;
+  for (std::size_t at = 0; text && at < text->size();) {
+    const std::size_t end = std::min(text->find(' ', at), text->size());
+    pid_t pid = 0;
+    std::from_chars(text->data() + at, text->data() + end, pid);
+    if (pid > 0) pids.push_back(pid);
+    at = end + 1;
+  }
+  return pids;
+}
+
+PauseBoard* new_board() {
+  void* page = ::mmap(nullptr, sizeof(PauseBoard), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  return page == MAP_FAILED ? nullptr : new (page) PauseBoard;
+}
+
+tl::unexpected<Problem> not_allowed(std::string detail) { return refuse("internal", std::move(detail)); }
+
+}  // namespace
+
+Runs::Active::~Active() {
+  if (task.board) ::munmap(task.board, sizeof(PauseBoard));
+}
+
+Runs::Runs(const Plugin& plugin, Allowance allowance, link::Channel& front, std::vector<int> foreign)
+    : plugin_(plugin), allowance_(std::move(allowance)), front_(front), foreign_(std::move(foreign)) {}
+
+Runs::~Runs() = default;
+
+// ---- start
+// ------------------------------------------------------------------------------------------------------------
+
+Result<std::unique_ptr<Runs::Active>> Runs::admit(link::Message& message) const {
+  json::object& body = message.body;
+  auto active = std::make_unique<Active>();
+  Task& task = active->task;
+  task.id = text_of(body, "run");
+  if (stopping_) return refuse("shutting-down", "the plugin's process is about to end");
+  if (runs_.size() >= max_runs) return refuse("busy", "this plugin has " + std::to_string(max_runs) + " runs already");
+  if (message.fds.empty()) return not_allowed("a start without a run channel");
+  task.channel = link::Channel{std::move(message.fds[0])};
+
+  const std::string kind = text_of(body, "kind");
+  const std::string key = kind.empty() ? text_of(body, "hatch") : text_of(body, "hatch") + ' ' + kind;
+  task.hatch = plugin_.find(key);
+  const auto limits = allowance_.hatches.find(key);
+  if (!task.hatch) return refuse("hatch-unknown", "plugin " + plugin_.name() + " has no hatch " + key);
+  if (limits == allowance_.hatches.end()) return refuse("hatch-disabled", "the supervisor did not enable " + key);
+  active->timeout = limits->second.timeout;
+  task.max_pause_us = limits->second.max_pause_us;
+  active->pause_limit_ns = static_cast<std::int64_t>(limits->second.max_pause_us) * 1000 +
+                           std::chrono::duration_cast<std::chrono::nanoseconds>(pause_slack).count();
+
+  task.preflight = flag_of(body, "preflight");
+  task.format = text_of(body, "format", "json");
+  if (const json::object* caller = object_of(body, "caller")) task.caller = *caller;
+  task.configuration = allowance_.configuration;
+  if (const std::string name = text_of(body, "profile"); !name.empty()) {
+    const json::object* profile = object_of(allowance_.profiles, name);
+    if (!profile) return refuse("params-invalid", "there is no profile " + name);
+    if (!kind.empty() && text_of(*profile, "kind", kind) != kind)
+      return refuse("params-invalid", "profile " + name + " is not of kind " + kind);
+    task.profile = *profile;
+  }
+  const json::object* given = object_of(body, "params");
+  json::value params = given ? *given : json::object{};
+  if (auto errors = schema::validate(task.hatch->parameters, params); !errors.empty()) {
+    Problem problem{"params-invalid", "the parameters do not fit " + key};
+    problem.errors = std::move(errors);
+    return tl::unexpected<Problem>(std::move(problem));
+  }
+  task.params = std::move(params.get_object());
+
+  task.target_name = text_of(body, "target");
+  const std::uint32_t use = task.hatch->description.target;
+  if (task.target_name.empty()) {
+    if (use == HATCH_TARGET_REQUIRED) return refuse("target-required", key + " needs a target");
+  } else {
+    if (use == HATCH_TARGET_NONE) return refuse("params-invalid", key + " takes no target");
+    // "*" stands for the targets that a pattern of the configuration makes; which those are, `hatchd: targets` knows.
+    const auto is_allowed = [&](const std::string& name) { return name == task.target_name || name == "*"; };
+    if (std::none_of(allowance_.targets.begin(), allowance_.targets.end(), is_allowed))
+      return refuse("target-unknown", "the supervisor did not allow target " + task.target_name);
+  }
+  if (task.hatch->has_flag(HATCH_INTERACTIVE) && message.fds.size() > 1) task.stream = std::move(message.fds[1]);
+  task.cache_fd = allowance_.cache.get();
+  task.cancel = UniqueFd{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  task.board = new_board();
+  if (!task.cancel || !task.board) return refuse("internal", "no descriptor or memory left for a run");
+  return active;
+}
+
+void Runs::start(link::Message& message) {
+  const std::string id = text_of(message.body, "run");
+  if (!is_ulid(id) || runs_.contains(id)) {
+    log::warning("start with a run id that is none, or is in use");
+    return;
+  }
+  auto admitted = admit(message);
+  if (!admitted) return refuse_run(id, admitted.error());
+  const auto at = runs_.emplace(id, std::move(*admitted)).first;
+  Active& active = *at->second;
+  if (active.task.target_name.empty()) return launch(at);
+
+  active.tag = ++last_tag_;
+  active.give_up = now() + targets_patience;
+  if (!targets_ || !targets_.send("open", {{"tag", active.tag},
+                                           {"target", active.task.target_name},
+                                           {"processes", text_of(message.body, "processes", "main")}}))
+    refuse_run(id, Problem{"internal", "hatchd: targets cannot be asked just now; try again"});
+}
+
+void Runs::refuse_run(std::string id, const Problem& problem) {
+  front_.send("refused", {{"run", id}, {"problem", to_json(problem)}});
+  runs_.erase(id);
+}
+
+Runs::Iterator Runs::by_tag(std::uint64_t tag) {
+  return std::find_if(runs_.begin(), runs_.end(), [&](const auto& entry) {
+    return entry.second->tag == tag &&
+           (entry.second->phase == Phase::opening || entry.second->phase == Phase::fetching);
+  });
+}
+
+// ---- the target
+// -------------------------------------------------------------------------------------------------------
+
+void Runs::use_targets(link::Channel channel) {
+  // Questions that the old channel did not answer will not be answered.
+  targets_ = std::move(channel);
+  std::vector<std::string> waiting;
+  for (const auto& [id, active] : runs_)
+    if (active->phase == Phase::opening || active->phase == Phase::fetching) waiting.push_back(id);
+  for (const std::string& id : waiting)
+    refuse_run(id, Problem{"internal", "hatchd: targets ended before it answered; try again"});
+}
+
+void Runs::read_targets() {
+  for (;;) {
+    link::Message message;
+    switch (targets_.receive(message)) {
+      case link::Received::nothing: return;
+      case link::Received::ended:
+      case link::Received::broken: return use_targets({});
+      case link::Received::message: break;
+    }
+    const auto at = by_tag(static_cast<std::uint64_t>(number_of(message.body, "tag")));
+    if (at == runs_.end()) continue;  // the run was given up meanwhile
+    if (at->second->phase == Phase::fetching) {
+      file_answer(*at->second, message);
+      next_file(at);
+    } else if (message.type == "opened") {
+      opened(at, message);
+    } else {
+      const json::object* problem = object_of(message.body, "problem");
+      refuse_run(at->first,
+                 problem ? problem_from_json(*problem) : Problem{"internal", "hatchd: targets gave no answer"});
+    }
+  }
+}
+
+void Runs::opened(Iterator at, link::Message& message) {
+  Active& active = *at->second;
+  Task& task = active.task;
+  const json::array* processes = array_of(message.body, "processes");
+  if (!processes || processes->empty() || message.fds.size() != processes->size() * 2)
+    return refuse_run(at->first, Problem{"internal", "hatchd: targets opened the target without its processes"});
+  const Hatch& hatch = *task.hatch;
+  for (std::size_t i = 0; i < processes->size(); ++i) {
+    const json::object* entry = (*processes)[i].if_object();
+    if (!entry) return refuse_run(at->first, Problem{"internal", "hatchd: targets said something else than a process"});
+    OpenProcess process;
+    process.facts = facts_of(*entry);
+    process.pidfd = std::move(message.fds[2 * i]);
+    process.directory = std::move(message.fds[2 * i + 1]);
+    process.file_errors.fill(-EACCES);
+    if (process.facts.main || i == 0)
+      active.target = {{"name", task.target_name}, {"pid", process.facts.pid}, {"started", text_of(*entry, "started")}};
+    if (hatch.has_flag(HATCH_ENVIRONMENT)) active.wanted.emplace_back(i, HATCH_FILE_ENVIRONMENT);
+    // A target has one log and, as far as we look, one network set-up: those of its main process.
+    if (process.facts.main) {
+      if (hatch.has_flag(HATCH_TARGET_LOG)) active.wanted.emplace_back(i, HATCH_FILE_LOG);
+      if (hatch.has_flag(HATCH_TARGET_NETFILES))
+        for (const std::uint32_t file : {HATCH_FILE_RESOLV_CONF, HATCH_FILE_HOSTS, HATCH_FILE_NSSWITCH})
+          active.wanted.emplace_back(i, file);
+    }
+    task.processes.push_back(std::move(process));
+  }
+  task.processes_counted = number_of(message.body, "counted");
+  active.phase = Phase::fetching;
+  next_file(at);
+}
+
+void Runs::next_file(Iterator at) {
+  Active& active = *at->second;
+  if (active.wanted.empty()) return launch(at);
+  const auto& [index, file] = active.wanted.back();
+  const hatch_process& facts = active.task.processes[index].facts;
+  active.tag = ++last_tag_;
+  if (!targets_.send("file", {{"tag", active.tag},
+                              {"pid", facts.pid},
+                              {"started_ticks", facts.start_ticks},
+                              {"file", file_names[file]},
+                              {"target", active.task.target_name}}))
+    refuse_run(at->first, Problem{"internal", "hatchd: targets cannot be asked just now; try again"});
+}
+
+void Runs::file_answer(Active& active, link::Message& message) {
+  const auto [index, file] = active.wanted.back();
+  active.wanted.pop_back();
+  OpenProcess& process = active.task.processes[index];
+  if (message.type == "file" && !message.fds.empty()) {
+    process.files[file] = std::move(message.fds.front());
+    return;
+  }
+  const json::object* problem = object_of(message.body, "problem");
+  process.file_errors[file] = problem && text_of(*problem, "code") == "rights-missing" ? -EACCES : -ENOENT;
+}
+
+// ---- the process
+// ------------------------------------------------------------------------------------------------------
+
+void Runs::launch(Iterator at) {
+  Active& active = *at->second;
+  active.task.deadline = now() + active.timeout;
+  const pid_t parent = ::getpid();
+  const pid_t pid = ::fork();
+  if (pid < 0) return refuse_run(at->first, Problem{"internal", "fork: " + errno_text(errno)});
+  if (pid == 0) become_run(active, parent);
+
+  active.pid = pid;
+  active.phase = Phase::running;
+  // From here on these belong to the run alone: the other end of its channel shall see it end.
+  active.task.channel.close();
+  active.task.stream.reset();
+  active.task.processes.clear();
+  json::object body{{"run", at->first}, {"pid", pid}};
+  if (!active.target.empty()) body["target"] = active.target;
+  front_.send("started", std::move(body));
+}
+
+void Runs::become_run(Active& own, pid_t parent) {
+  for (const int fd : foreign_) ::close(fd);
+  front_.close();
+  targets_.close();
+  for (auto& [id, other] : runs_)
+    if (other.get() != &own) other.reset();
+  json::value profiles = std::move(allowance_.profiles);
+  wipe(profiles);
+  run_process(own.task, parent);
+}
+
+void Runs::cancel(const std::string& run) {
+  const auto at = runs_.find(run);
+  if (at == runs_.end()) return;
+  switch (at->second->phase) {
+    case Phase::opening:
+    case Phase::fetching: return refuse_run(run, Problem{"run-cancelled", "the run was cancelled before it began"});
+    case Phase::running: return ask(*at->second, "cancelled");
+    case Phase::sweeping: return;
+  }
+}
+
+void Runs::ask(Active& active, const char* why) {
+  if (active.asked) return;
+  active.asked = why;
+  active.kill_at = now() + allowance_.grace;
+  ::eventfd_write(active.task.cancel.get(), 1);
+}
+
+void Runs::kill(Active& active) {
+  active.killed = true;
+  active.kill_at = SteadyTime::max();
+  // The process first: it is our child and not reaped, so the number is its own; then the rest of its group.
+  ::kill(active.pid, SIGKILL);
+  ::kill(-active.pid, SIGKILL);
+}
+
+void Runs::stop(std::chrono::milliseconds grace) {
+  stopping_ = true;
+  std::vector<std::string> waiting;
+  for (const auto& [id, active] : runs_) {
+    if (active->phase == Phase::running) {
+      ask(*active, grace.count() > 0 ? "cancelled" : "gone");
+      active->kill_at = std::min(active->kill_at, now() + grace);
+    } else if (active->phase != Phase::sweeping) {
+      waiting.push_back(id);
+    }
+  }
+  for (const std::string& id : waiting)
+    refuse_run(id, Problem{"shutting-down", "the plugin's process is about to end"});
+}
+
+SteadyTime Runs::tick() {
+  SteadyTime next = SteadyTime::max();
+  const SteadyTime at = now();
+  std::vector<std::string> unanswered;
+  for (auto& [id, active] : runs_) {
+    if (active->phase == Phase::opening || active->phase == Phase::fetching) {
+      if (at >= active->give_up) unanswered.push_back(id);
+      next = std::min(next, active->give_up);
+      continue;
+    }
+    if (active->phase == Phase::sweeping) {
+      next = std::min(next, active->give_up);
+      continue;
+    }
+    if (at >= active->task.deadline) ask(*active, "deadline");
+    // A pause that begins now is too long after its limit, so there is no need to look again before that.
+    if (!active->target.empty() && !active->killed) {
+      const std::int64_t since = active->task.board->since_ns, clock = monotonic_ns();
+      const std::int64_t left = active->pause_limit_ns - (since == 0 ? 0 : clock - since);
+      if (left <= 0) {
+        active->asked = "pause";
+        kill(*active);
+      } else {
+        next = std::min(next, at + std::chrono::nanoseconds(left));
+      }
+    }
+    if (at >= active->kill_at) kill(*active);
+    next = std::min(next, active->kill_at);
+    if (!active->asked) next = std::min(next, active->task.deadline);
+  }
+  for (const std::string& id : unanswered)
+    refuse_run(id, Problem{"internal", "hatchd: targets did not answer within 5 seconds; try again"});
+  sweep();
+  return next;
+}
+
+// ---- the end
+// ----------------------------------------------------------------------------------------------------------
+
+void Runs::children_changed() {
+  int status = 0;
+  for (pid_t pid; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+    const auto at = std::find_if(runs_.begin(), runs_.end(), [&](const auto& entry) {
+      return entry.second->pid == pid && entry.second->phase == Phase::running;
+    });
+    if (at == runs_.end()) continue;  // what a run had left behind
+    Active& active = *at->second;
+    active.phase = Phase::sweeping;
+    active.by_signal = WIFSIGNALED(status);
+    active.status = active.by_signal ? WTERMSIG(status) : WEXITSTATUS(status);
+    active.give_up = now() + sweep_patience;
+    // It died while it held the target: that pause ended with it.
+    PauseBoard& board = *active.task.board;
+    if (board.since_ns != 0)
+      board.longest_ns = std::max<std::int64_t>(board.longest_ns, monotonic_ns() - board.since_ns);
+  }
+  sweep();
+}
+
+// A run's orphans become our children, since we are the subreaper; their own orphans follow once they are dead. Spares
+// the living runs and what belongs to their sessions; a child of an unknown session is a daemon that some run made.
+bool Runs::leftovers_killed() {
+  std::set<pid_t> living;
+  for (const auto& [id, active] : runs_)
+    if (active->phase == Phase::running) living.insert(active->pid);
+  bool none = true;
+  for (const pid_t pid : children_of_this_process()) {
+    if (living.contains(pid) || living.contains(::getsid(pid))) continue;
+    ::kill(pid, SIGKILL);
+    none = false;
+  }
+  return none;
+}
+
+void Runs::sweep() {
+  const auto sweeping = [](const auto& entry) { return entry.second->phase == Phase::sweeping; };
+  if (std::none_of(runs_.begin(), runs_.end(), sweeping)) return;
+  const bool none = leftovers_killed();
+  for (auto at = runs_.begin(); at != runs_.end();) {
+    const Active& active = *at->second;
+    if (active.phase != Phase::sweeping || (!none && now() < active.give_up)) {
+      ++at;
+      continue;
+    }
+    if (!none) log::warning("what a run left behind does not die", {{"run", at->first}});
+    report_ended(at->first, active);
+    at = runs_.erase(at);
+  }
+}
+
+void Runs::report_ended(const std::string& id, const Active& active) {
+  json::object body{{"run", id},
+                    {"how", active.by_signal ? "signal" : "exit"},
+                    {"status", active.status},
+                    {"asked", nullptr},
+                    {"killed", active.killed},
+                    {"longest_pause_us", active.task.board->longest_ns / 1000}};
+  if (active.asked) body["asked"] = active.asked;
+  front_.send("ended", std::move(body));
+}
+
+}  // namespace hatchd::worker

@@ -1,0 +1,106 @@
+// The runs of a plugin process from `start` to `ended`: opening the target, forking, stopping in time, and cleaning up
+// behind them.
+//
+//   opening ──► fetching ──► running ──► sweeping ──► `ended`
+//      └───────────┴── `refused`
+//
+// opening   waits for `hatchd: targets` to open the target's processes
+// fetching  asks for the files that the hatch's flags declare, one after the other
+// running   its process lives; a deadline, a cancellation or the pause guard may end it
+// sweeping  its process was reaped; what it left behind is killed before anybody hears of the end
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "worker/run.hpp"
+
+namespace hatchd::worker {
+
+// What the supervisor allows, from `setup`.
+struct Allowance {
+  struct Limits {
+    std::chrono::milliseconds timeout{};
+    std::uint64_t max_pause_us = 0;
+  };
+  std::map<std::string, Limits, std::less<>> hatches;  // by Hatch::key()
+  boost::json::object configuration, profiles;
+  std::vector<std::string> targets;
+  std::chrono::milliseconds grace{2000};
+  UniqueFd cache;
+};
+
+class Runs {
+ public:
+  static constexpr std::size_t max_runs = 64;
+  static constexpr std::chrono::seconds targets_patience{5};
+  static constexpr std::chrono::milliseconds pause_slack{250};
+  static constexpr std::chrono::seconds sweep_patience{2};
+
+  // `foreign`: descriptors of the plugin process that no run may keep.
+  Runs(const Plugin& plugin, Allowance allowance, link::Channel& front, std::vector<int> foreign);
+  ~Runs();
+
+  void start(link::Message& message);               // from the front
+  void cancel(const std::string& run);              // from the front
+  void use_targets(link::Channel channel);          // from the supervisor
+  int targets_fd() const { return targets_.fd(); }  // -1: none
+  void read_targets();                              // when it is readable
+  void children_changed();                          // on SIGCHLD
+
+  // Asks every run to end, and lets no new one start. Without `grace` they are killed at once.
+  void stop(std::chrono::milliseconds grace);
+
+  // Does what time asks for, and says when to come again (SteadyTime::max(): no need).
+  SteadyTime tick();
+  bool empty() const { return runs_.empty(); }
+
+ private:
+  enum class Phase { opening, fetching, running, sweeping };
+  struct Active {
+    Phase phase = Phase::opening;
+    Task task;
+    std::uint64_t tag = 0;                                      // of the question to targets that is open
+    std::vector<std::pair<std::size_t, std::uint32_t>> wanted;  // process, HATCH_FILE_…; answered from the back
+    SteadyTime give_up{};                                       // opening, fetching, sweeping: no longer than this
+    pid_t pid = -1;
+    std::int64_t pause_limit_ns = 0;
+    SteadyTime kill_at = SteadyTime::max();
+    const char* asked = nullptr;  // why it shall end
+    bool killed = false, by_signal = false;
+    int status = 0;
+    boost::json::object target;  // of `started`
+    std::chrono::milliseconds timeout{};
+
+    ~Active();
+  };
+  using Iterator = std::map<std::string, std::unique_ptr<Active>>::iterator;
+
+  Result<std::unique_ptr<Active>> admit(link::Message& message) const;
+  void refuse_run(std::string id, const Problem& problem);
+  void opened(Iterator at, link::Message& message);
+  void next_file(Iterator at);
+  void file_answer(Active& active, link::Message& message);
+  void launch(Iterator at);
+  [[noreturn]] void become_run(Active& own, pid_t parent);
+  void ask(Active& active, const char* why);
+  void kill(Active& active);
+  void sweep();
+  bool leftovers_killed();
+  void report_ended(const std::string& id, const Active& active);
+  Iterator by_tag(std::uint64_t tag);
+
+  const Plugin& plugin_;
+  Allowance allowance_;
+  link::Channel& front_;
+  link::Channel targets_;
+  std::vector<int> foreign_;
+  std::map<std::string, std::unique_ptr<Active>> runs_;
+  std::uint64_t last_tag_ = 0;
+  bool stopping_ = false;
+};
+
+}  // namespace hatchd::worker

@@ -1,0 +1,230 @@
+#include "worker/serve.hpp"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+
+#include "base/json.hpp"
+#include "base/log.hpp"
+#include "base/rights.hpp"
+#include "link/protocol.hpp"
+#include "worker/plugin.hpp"
+#include "worker/runs.hpp"
+
+namespace hatchd::worker {
+
+namespace json = boost::json;
+
+namespace {
+
+int failed(link::Channel& supervisor, const Problem& problem) {
+  supervisor.send("failed", {{"problem", to_json(problem)}});
+  return link::exit_setup;
+}
+
+rights::Rights rights_of(const json::object& setup) {
+  rights::Rights rights;
+  const json::object* given = object_of(setup, "rights");
+  if (!given) return rights;
+  if (given->contains("uid")) rights.uid = static_cast<uid_t>(number_of(*given, "uid"));
+  if (given->contains("gid")) rights.gid = static_cast<gid_t>(number_of(*given, "gid"));
+  rights.capabilities = texts_of(*given, "capabilities");
+  return rights;
+}
+
+// The order matters: rights go before foreign code comes, and only a dumpable process may reopen its own descriptors.
+Result<Plugin> open_lowered(link::Message& setup) {
+  if (setup.fds.empty()) return refuse("internal", "setup came without the plugin's object");
+  const pid_t parent = ::getppid();
+  if (auto done = rights::lower(rights_of(setup.body), rights::Filter::plugin, parent, true); !done)
+    return tl::unexpected<Problem>(done.error());
+  auto plugin = Plugin::open(setup.fds.front().get());
+  if (auto done = rights::make_undumpable(); !done) return tl::unexpected<Problem>(done.error());
+  setup.fds.front().reset();
+  return plugin;
+}
+
+// Moves the profiles out: one copy of their secrets is enough.
+Allowance allowance_of(json::object& setup) {
+  Allowance allowance;
+  if (const json::object* hatches = object_of(setup, "hatches"))
+    for (const auto& [key, value] : *hatches) {
+      const json::object* limits = value.if_object();
+      if (!limits) continue;
+      const auto timeout = std::clamp<std::int64_t>(number_of(*limits, "timeout_ms", 30'000), 1, 24 * 3600 * 1000);
+      const auto pause = std::clamp<std::int64_t>(number_of(*limits, "max_pause_us"), 0, 3600LL * 1'000'000);
+      allowance.hatches[key] = {std::chrono::milliseconds(timeout), static_cast<std::uint64_t>(pause)};
+    }
+  if (const json::object* configuration = object_of(setup, "configuration")) allowance.configuration = *configuration;
+  if (json::value* profiles = setup.if_contains("profiles"); profiles && profiles->is_object())
+    allowance.profiles = std::move(profiles->get_object());
+  allowance.targets = texts_of(setup, "targets");
+  allowance.grace = std::chrono::milliseconds(std::clamp<std::int64_t>(number_of(setup, "grace_ms", 2000), 0, 60'000));
+  return allowance;
+}
+
+UniqueFd watch_signals() {
+  sigset_t watched;
+  sigemptyset(&watched);
+  sigaddset(&watched, SIGCHLD);
+  sigaddset(&watched, SIGTERM);
+  ::sigprocmask(SIG_BLOCK, &watched, nullptr);
+  return UniqueFd{::signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK)};
+}
+
+// Each run in its opening phase may hold two descriptors for each of 64 processes.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 65'536);
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+class Server {
+ public:
+  Server(link::Channel& supervisor, link::Channel& front, int signals, Runs& runs, std::chrono::milliseconds idle,
+         std::chrono::milliseconds grace)
+      : supervisor_(supervisor), front_(front), signals_(signals), runs_(runs), idle_(idle), grace_(grace) {}
+
+  int serve() {
+    SteadyTime idle_since = std::chrono::steady_clock::now();
+    for (;;) {
+      SteadyTime next = runs_.tick();
+      const SteadyTime now = std::chrono::steady_clock::now();
+      if (!runs_.empty()) {
+        idle_since = now;
+      } else if (leaving_) {
+        return status_;
+      } else if (now - idle_since >= idle_) {
+        return link::exit_idle;
+      } else {
+        next = std::min(next, idle_since + idle_);
+      }
+      wait(next);
+    }
+  }
+
+ private:
+  void wait(SteadyTime until) {
+    pollfd entries[] = {{front_.fd(), POLLIN, 0},
+                        {supervisor_.fd(), POLLIN, 0},
+                        {signals_, POLLIN, 0},
+                        {runs_.targets_fd(), POLLIN, 0}};
+    int timeout = -1;
+    if (until != SteadyTime::max()) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now()).count();
+      timeout = static_cast<int>(std::clamp<std::int64_t>(left, 0, 3'600'000));
+    }
+    if (::poll(entries, std::size(entries), timeout) <= 0) return;
+    if (entries[2].revents) read_signals();
+    if (entries[3].revents && runs_.targets_fd() == entries[3].fd) runs_.read_targets();
+    if (entries[1].revents) read(supervisor_, &Server::supervisor_says);
+    if (entries[0].revents) read(front_, &Server::front_says);
+  }
+
+  // A bounded number of messages, so that one busy channel does not starve the others.
+  void read(link::Channel& channel, void (Server::*says)(link::Message&)) {
+    for (int i = 0; i < 32; ++i) {
+      link::Message message;
+      switch (channel.receive(message)) {
+        case link::Received::nothing: return;
+        case link::Received::message: (this->*says)(message); break;
+        case link::Received::ended:
+        case link::Received::broken:
+          // Nobody is left to ask for runs or to hear of them.
+          channel.close();
+          return leave(link::exit_parent_gone, {});
+      }
+    }
+  }
+
+  void supervisor_says(link::Message& message) {
+    if (message.type == "stop") {
+      leave(0,
+            std::chrono::milliseconds(std::clamp<std::int64_t>(number_of(message.body, "grace_ms", 2000), 1, 60'000)));
+    } else if (message.type == "targets" && !message.fds.empty()) {
+      runs_.use_targets(link::Channel{std::move(message.fds.front())});
+    } else {
+      unknown("supervisor", message.type);
+    }
+  }
+
+  void front_says(link::Message& message) {
+    if (message.type == "start")
+      runs_.start(message);
+    else if (message.type == "cancel")
+      runs_.cancel(text_of(message.body, "run"));
+    else
+      unknown("front", message.type);
+  }
+
+  void unknown(const char* who, const std::string& type) {
+    if (!std::exchange(warned_, true)) log::warning("message of an unknown type", {{"from", who}, {"type", type}});
+  }
+
+  void read_signals() {
+    signalfd_siginfo info{};
+    while (::read(signals_, &info, sizeof info) == sizeof info)
+      if (info.ssi_signo == SIGTERM) leave(0, grace_);
+    runs_.children_changed();
+  }
+
+  void leave(int status, std::chrono::milliseconds grace) {
+    if (!leaving_) status_ = status;
+    leaving_ = true;
+    runs_.stop(grace);
+  }
+
+  link::Channel& supervisor_;
+  link::Channel& front_;
+  int signals_;
+  Runs& runs_;
+  std::chrono::milliseconds idle_, grace_;
+  bool leaving_ = false, warned_ = false;
+  int status_ = 0;
+};
+
+}  // namespace
+
+int read_manifest(link::Channel& supervisor, link::Message& setup) {
+  const auto plugin = open_lowered(setup);
+  if (!plugin) return failed(supervisor, plugin.error());
+  supervisor.send("manifest", plugin->manifest());
+  return 0;
+}
+
+int serve_plugin(link::Channel& supervisor, link::Message& setup) {
+  raise_descriptor_limit();
+  if (setup.fds.size() < 3) return failed(supervisor, Problem{"internal", "setup came without its channels"});
+  // What a run leaves behind becomes our child and not init's.
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+
+  const auto plugin = open_lowered(setup);
+  if (!plugin) return failed(supervisor, plugin.error());
+  if (const std::string name = text_of(setup.body, "plugin"); name != plugin->name())
+    return failed(supervisor,
+                  Problem{"plugin-broken", "it calls itself " + plugin->name() + " and not " + name + " any more"});
+
+  Allowance allowance = allowance_of(setup.body);
+  const auto grace = allowance.grace;
+  const std::chrono::milliseconds idle{std::max<std::int64_t>(1, number_of(setup.body, "idle_ms", 600'000))};
+  link::Channel front{std::move(setup.fds[1])};
+  link::Channel targets{std::move(setup.fds[2])};
+  if (flag_of(setup.body, "cache") && setup.fds.size() > 3) allowance.cache = std::move(setup.fds[3]);
+  const UniqueFd signals = watch_signals();
+  if (!signals) return failed(supervisor, Problem{"internal", "signalfd: " + errno_text(errno)});
+
+  setup = {};
+  Runs runs{*plugin, std::move(allowance), front, {supervisor.fd(), signals.get()}};
+  runs.use_targets(std::move(targets));
+  supervisor.send("ready", {});
+  return Server{supervisor, front, signals.get(), runs, idle, grace}.serve();
+}
+
+}  // namespace hatchd::worker

@@ -1,0 +1,157 @@
+// stack.dump: what every thread of a target is doing.
+//
+// The hatch is thin: gather() copies with rights, drop_rights() ends them, digest() makes names of the copies, and
+// render makes the answer. Each of the three can be tried without a host.
+#include <cinttypes>
+
+#include "hatch/hatch.hpp"
+#include "stack/digest.hpp"
+#include "stack/gather.hpp"
+#include "stack/refusal.hpp"
+#include "stack/render.hpp"
+
+namespace {
+
+using stack::Clock;
+using stack::Micros;
+
+// The host's fences. The tracing thread may call begin() and end() alone, so the rest is fetched beforehand.
+class HostHold final : public stack::Hold {
+ public:
+  explicit HostHold(hatch::Run& run) : run_(run), cancel_fd_(run.cancel_fd()), max_pause_(run.max_pause()) {}
+  void begin() override { run_.pause_begin(); }
+  void end() override { run_.pause_end(); }
+  bool cancelled() override {
+    pollfd cancel{cancel_fd_, POLLIN, 0};
+    return ::poll(&cancel, 1, 0) > 0;
+  }
+  Micros max_pause() const override { return max_pause_; }
+
+ private:
+  hatch::Run& run_;
+  int cancel_fd_;
+  Micros max_pause_;
+};
+
+std::vector<stack::Process> processes_of(const hatch::Run& run) {
+  std::vector<stack::Process> all;
+  for (const hatch_process& process : run.processes()) all.push_back({process.pid, process.pidfd, process.proc_fd});
+  if (all.empty()) throw hatch::Failure("the target has no process");
+  return all;
+}
+
+struct Dump {
+  static constexpr hatch::About about{
+      .id = "stack.dump",
+      .title = "Show what every thread is doing",
+      .documentation =
+          "Reads the stacks of all threads of the target from outside; the target needs no preparation and takes no "
+          "part, so it works when the "
+          "app hangs.\n\n"
+          "By default each thread is stopped by itself, for the microseconds that copying its stack takes; names are "
+          "looked up afterwards. "
+          "pause=all stops all threads at once for one consistent picture, pause=none stops nobody and reads only "
+          "threads that sleep in the "
+          "kernel.\n\n"
+          "A stop can make some system calls of the target return EINTR: epoll_wait, sigwaitinfo, sigtimedwait, semop, "
+          "and socket calls with a "
+          "receive or send timeout. pause=none has no such effect.",
+      .effect = hatch::Effect::observe,
+      .target = hatch::Target::required,
+      .timeout = std::chrono::seconds{30},
+      .max_pause = std::chrono::milliseconds{250},
+      .capabilities = {"sys_ptrace", "dac_read_search", "checkpoint_restore"},
+      .renderings = {"folded"},
+  };
+
+  std::string mode = "auto", pause = "least";
+  bool lines = false;
+  int max_frames = 256;
+
+  void params(auto& p) {
+    p.optional("mode", mode, "Whose stacks: auto finds out what runs in the target, native is the C, C++ or Rust view")
+        .one_of({"auto", "native"});
+    p.optional("pause", pause,
+               "least: each thread alone, for as long as its copy takes; all: all at once, one consistent picture; "
+               "none: nobody is stopped, and "
+               "running threads are not read")
+        .one_of({"least", "all", "none"});
+    p.optional("lines", lines, "Also file, line and inlined functions, where there is debug information; takes longer");
+    p.optional("max_frames", max_frames, "How many frames of one thread at most").range(1, 65536);
+  }
+
+  hatch::Result run(hatch::Run& run) {
+    const stack::Options options{pause == "all"    ? stack::Pause::all
+                                 : pause == "none" ? stack::Pause::none
+                                                   : stack::Pause::least,
+                                 lines, static_cast<unsigned>(max_frames)};
+    HostHold hold{run};
+    const auto begin = Clock::now();
+    const stack::Gathered gathered = stack::gather(processes_of(run), options, hold);
+    const double gather_ms = stack::ms_since(begin);
+    if (gathered.cancelled) throw hatch::Cancelled{};
+    refuse_if_nothing_was_read(gathered);
+
+    run.drop_rights();
+    run.progress(0.5, "copied; looking up names");
+    const stack::Digest digest = stack::digest(gathered, options, hold);
+    if (digest.cancelled) throw hatch::Cancelled{};
+
+    const auto rendering = Clock::now();
+    const stack::Answer answer = stack::render_answer(gathered, digest, options);
+    hatch::Result result{answer.verdict};
+    if (answer.partial) result.partial();
+    result.add("runtime", answer.runtime).add("mode", answer.mode).add("paused_us", answer.paused.count());
+    result.add("processes", hatch::Raw{answer.processes}).add("threads", hatch::Raw{answer.threads});
+    result.add("modules", hatch::Raw{answer.modules});
+    if (run.format() == "folded")
+      result.rendering("folded", stack::render_folded(gathered, digest));
+    else
+      result.text(stack::render_text(gathered, digest, answer));
+    result.step("gather", gather_ms, true, std::to_string(answer.read) + " stacks copied");
+    result.step("unwind", digest.unwind_ms, true);
+    result.step("symbols", digest.symbols_ms, true);
+    result.step("render", stack::ms_since(rendering), true);
+    return result;
+  }
+
+  // Would it work: is a living process there, and may it be looked into?
+  hatch::Result preflight(hatch::Run& run) {
+    const std::vector<stack::Process> processes = processes_of(run);
+    for (const stack::Process& process : processes) {
+      if (stack::has_ended(process.pidfd, process.proc_fd))
+        throw hatch::Failure("process " + std::to_string(process.pid) + " has ended");
+      // Tracing itself is the only sure test; these files ask the same question of the kernel but for Yama, and nobody
+      // stops.
+      const bool none = pause == "none";
+      const bool readable = stack::read_below(process.proc_fd, none ? "syscall" : "maps", 1).has_value();
+      const bool free = none || stack::tracer_of(process, process.pid).empty();
+      if (readable && free) continue;
+      const stack::Trouble trouble =
+          stack::explain_refusal(process, process.pid, none ? stack::Refused::private_file : stack::Refused::tracing);
+      throw hatch::Failure::rights(trouble.detail, trouble.missing, trouble.remedy);
+    }
+    return hatch::Result{"The stacks of " + std::to_string(processes.size()) +
+                         (processes.size() == 1 ? " process" : " processes") + " can be read."};
+  }
+
+ private:
+  // One process that answers makes an answer; none makes a refusal, and the first process says why.
+  static void refuse_if_nothing_was_read(const stack::Gathered& gathered) {
+    const stack::Trouble* first = nullptr;
+    for (const stack::ProcessCopy& process : gathered.processes) {
+      if (!process.trouble) return;
+      if (!first ||
+          (first->kind == stack::Trouble::Kind::gone && process.trouble->kind == stack::Trouble::Kind::rights))
+        first = &*process.trouble;
+    }
+    if (!first) return;
+    if (first->kind == stack::Trouble::Kind::rights)
+      throw hatch::Failure::rights(first->detail, first->missing, first->remedy);
+    throw hatch::Failure(first->detail);
+  }
+};
+
+}  // namespace
+
+HATCH_PLUGIN("stack", "1.0.0", "Stacks of every thread, from outside", Dump)

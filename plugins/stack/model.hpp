@@ -1,0 +1,148 @@
+// What a dump passes from step to step. Two structs matter: Gathered is what was copied from the target while there
+// were rights to do so, and Digest is what was made of it without any.
+//
+//   processes ── gather() ──> Gathered ── drop_rights() ── digest() ──> Digest ── render ──> result
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "stack/arch.hpp"
+#include "stack/procfs.hpp"
+
+namespace stack {
+
+using Clock = std::chrono::steady_clock;
+using Micros = std::chrono::microseconds;
+
+enum class Pause {
+  least,  // one thread at a time, each for as long as its copy takes
+  all,    // all threads at once: one consistent picture
+  none,   // nobody: only threads that provably do not run are read
+};
+
+struct Options {
+  Pause pause = Pause::least;
+  bool lines = false;
+  unsigned max_frames = 256;
+};
+
+// The fences around a dump, as the host knows them. begin() and end() surround every stop.
+class Hold {
+ public:
+  virtual ~Hold() = default;
+  virtual void begin() = 0;
+  virtual void end() = 0;
+  virtual bool cancelled() = 0;
+  virtual Micros max_pause() const = 0;
+};
+
+// A process to look into; the descriptors stay the caller's.
+struct Process {
+  pid_t pid = 0;
+  int pidfd = -1;
+  int proc_fd = -1;  // directory /proc/PID
+};
+
+// Why a process, or all of them, could not be read.
+struct Trouble {
+  enum class Kind { gone, rights, other } kind = Kind::other;
+  std::string detail;
+  std::vector<std::string> missing;
+  std::string remedy;
+};
+
+// A stretch of the target's address space.
+struct Mapping {
+  std::uint64_t start = 0, end = 0, offset = 0;
+  bool readable = false, executable = false;
+  std::uint64_t device = 0, inode = 0;  // 0: anonymous
+  std::string path;                     // as /proc/PID/maps has it
+};
+
+// A program or library that the target has mapped.
+struct Module {
+  std::string path;  // without " (deleted)"
+  bool deleted = false;
+  std::uint64_t low = 0, high = 0;
+  UniqueFd file;      // the very file that is mapped, or none
+  std::string image;  // instead of a file: the vdso, copied from memory
+
+  std::string_view name() const { return std::string_view{path}.substr(path.rfind('/') + 1); }
+};
+
+struct ThreadCopy {
+  pid_t tid = 0;
+  std::string name;  // as the thread calls itself: hostile
+  char state = '?';  // proc(5)
+  bool running = false;
+  std::string waiting_on;
+  std::string error;  // why there is no stack
+  std::optional<Registers> registers;
+  std::uint64_t stack_start = 0;
+  std::span<const std::byte> stack;
+  bool stack_cut = false;  // the stack is larger than what was copied
+  Micros held{0};
+};
+
+class StackMemory;
+
+struct ProcessCopy {
+  pid_t pid = 0;
+  std::string name;
+  std::vector<Mapping> mappings;  // ascending
+  std::vector<Module> modules;    // ascending
+  std::vector<ThreadCopy> threads;
+  std::shared_ptr<StackMemory> memory;  // what the spans of `threads` point into
+  Micros paused{0};                     // the longest that any one thread was held
+  std::optional<Trouble> trouble;       // nothing could be read
+  std::string note;                     // something is missing, and why
+};
+
+struct Gathered {
+  std::vector<ProcessCopy> processes;
+  bool cancelled = false;
+};
+
+// One line of a stack. Equal for all threads that stand at the same address.
+struct Frame {
+  std::string function;  // demangled; empty: no symbol covers the address
+  std::string file;
+  int line = 0;
+  std::string module;
+  std::uint64_t offset = 0;  // in the module's own addresses, as addr2line takes them
+  bool in_module = false;
+  bool inlined = false;
+};
+
+struct ThreadStack {
+  std::vector<std::uint32_t> frames;  // into ProcessStacks::frames, innermost first
+  bool truncated = false;
+  std::string error;
+};
+
+struct ProcessStacks {
+  std::vector<Frame> frames;         // each distinct one once
+  std::vector<ThreadStack> threads;  // as ProcessCopy::threads
+};
+
+struct Digest {
+  std::vector<ProcessStacks> processes;  // as Gathered::processes
+  double unwind_ms = 0, symbols_ms = 0;
+  bool cancelled = false;
+};
+
+inline double ms_since(Clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+}
+inline Micros micros_since(Clock::time_point begin) { return std::chrono::duration_cast<Micros>(Clock::now() - begin); }
+
+}  // namespace stack

@@ -1,0 +1,61 @@
+#include "stack/procfs.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+
+#include <cerrno>
+
+namespace stack {
+
+std::optional<std::string> read_below(int directory, const std::string& path, std::size_t limit) {
+  const UniqueFd file{::openat(directory, path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY)};
+  if (!file) return std::nullopt;
+  std::string text;
+  std::size_t chunk = 1024;  // most files of /proc are small, and one read is one consistent answer
+  while (text.size() < limit) {
+    const std::size_t had = text.size();
+    text.resize(had + std::min(chunk, limit - had));
+    const ssize_t n = ::read(file.get(), text.data() + had, text.size() - had);
+    if (n < 0 && errno == EINTR) {
+      text.resize(had);
+      continue;
+    }
+    if (n < 0) return std::nullopt;
+    text.resize(had + static_cast<std::size_t>(n));
+    if (n == 0) break;
+    chunk = 64 * 1024;
+  }
+  return text;
+}
+
+std::optional<Stat> parse_stat(std::string_view text) {
+  const std::size_t open = text.find('('), close = text.rfind(')');
+  if (open == text.npos || close == text.npos || close < open || close + 2 >= text.size()) return std::nullopt;
+  return Stat{std::string(text.substr(open + 1, close - open - 1)), text[close + 2]};
+}
+
+std::string_view status_value(std::string_view status, std::string_view key) {
+  for (std::size_t at = 0; at < status.size();) {
+    const std::size_t end = std::min(status.find('\n', at), status.size());
+    const std::string_view line = status.substr(at, end - at);
+    if (line.size() > key.size() && line.starts_with(key) && line[key.size()] == ':') {
+      std::string_view value = line.substr(key.size() + 1);
+      while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
+      return value;
+    }
+    at = end + 1;
+  }
+  return {};
+}
+
+bool has_ended(int pidfd, int proc_fd, int wait_ms) {
+  if (pidfd >= 0) {
+    pollfd ended{pidfd, POLLIN, 0};
+    return ::poll(&ended, 1, wait_ms) > 0;
+  }
+  // Without a main thread the process may go on: the other threads are still listed then.
+  const auto stat = read_below(proc_fd, "stat", 4096);
+  return !stat;
+}
+
+}  // namespace stack

@@ -1,0 +1,52 @@
+// Reading /proc of one process through its directory descriptor, which never leads to a successor of the same number.
+#pragma once
+
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace stack {
+
+class UniqueFd {
+ public:
+  UniqueFd() = default;
+  explicit UniqueFd(int fd) : fd_(fd) {}
+  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~UniqueFd() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+  explicit operator bool() const { return fd_ >= 0; }
+
+ private:
+  int fd_ = -1;
+};
+
+// The first `limit` bytes of a file below `directory`; nullopt with errno set when it cannot be read.
+std::optional<std::string> read_below(int directory, const std::string& path, std::size_t limit);
+
+struct Stat {
+  std::string name;  // raw: a thread may call itself anything
+  char state = '?';
+};
+// The content of a stat file. The name stands in parentheses, unescaped: it ends at the last ')' (proc(5)).
+std::optional<Stat> parse_stat(std::string_view text);
+
+// The value of `key` in a status file, without blanks around it; empty when it is not there.
+std::string_view status_value(std::string_view status, std::string_view key);
+
+// A process that has ended, zombie or not. `pidfd` may be -1: then it is asked of /proc. `wait_ms`: how long to wait
+// for an end that is under way.
+bool has_ended(int pidfd, int proc_fd, int wait_ms = 0);
+
+}  // namespace stack

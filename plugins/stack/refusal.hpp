@@ -1,0 +1,18 @@
+// Why the kernel would not let us look into a process, in words that lead to a remedy.
+#pragma once
+
+#include "stack/model.hpp"
+
+namespace stack {
+
+// What was refused: tracing asks one question of the kernel, a file that belongs to the target's user another before
+// it.
+enum class Refused { tracing, private_file };
+
+// After EPERM or EACCES on a thread of the process. ptrace(2) "Ptrace access mode checking", Yama.rst.
+Trouble explain_refusal(const Process& process, pid_t tid, Refused refused);
+
+// Who traces `tid`: "1234 (gdb)"; empty when nobody does.
+std::string tracer_of(const Process& process, pid_t tid);
+
+}  // namespace stack

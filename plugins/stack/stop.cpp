@@ -1,0 +1,389 @@
+#include "stack/stop.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <unordered_map>
+
+#include "stack/refusal.hpp"
+#include "stack/threads.hpp"
+#include "stack/waiting.hpp"
+
+namespace stack {
+namespace {
+
+using namespace std::chrono_literals;
+
+// A thread stops within microseconds, or it is in a sleep that nothing interrupts (state D) and may stay there.
+constexpr auto stop_limit = 20ms;
+constexpr auto uninterruptible_stop_limit = 2ms;
+constexpr int quick_looks = 2;        // a thread that sleeps on another CPU stops within the time of a system call
+constexpr std::size_t max_late = 64;  // asked to stop, have not yet, and are still looked after
+constexpr std::size_t warm_bytes = 64 * 1024;
+constexpr int max_passes = 8;  // over the list of threads: how long we run after a storm of new ones
+
+enum class Stop { stopped, gone, not_yet };
+
+// Looks once whether `tid` has stopped. `signal`: the one that was on its way to the thread, for DETACH to pass on.
+// WNOTHREAD: only what this very thread traces, should the target also be a child of our process.
+Stop look(pid_t tid, int& signal) {
+  int status = 0;
+  const pid_t answer = ::waitpid(tid, &status, __WALL | __WNOTHREAD | WNOHANG);
+  if (answer == 0 || (answer < 0 && errno == EINTR)) return Stop::not_yet;
+  if (answer < 0 || !WIFSTOPPED(status)) return Stop::gone;
+  signal = status >> 16 ? 0 : WSTOPSIG(status);  // an event (our interrupt, a group stop, a clone) carries none
+  return Stop::stopped;
+}
+
+// waitpid(2) knows no time limit, so we sleep for the SIGCHLD that comes with a stop, and look. Sleeping and not
+// spinning: where every CPU is busy the thread that is to stop needs ours. gather() has blocked SIGCHLD; should another
+// thread of the process take it from us, the short slices find the stop all the same.
+Stop wait_for_stop(pid_t tid, int& signal, Clock::time_point deadline) {
+  sigset_t child;
+  sigemptyset(&child);
+  sigaddset(&child, SIGCHLD);
+  constexpr timespec slice{0, 1'000'000};
+  for (int turn = 0;; ++turn) {
+    const Stop state = look(tid, signal);
+    if (state != Stop::not_yet || Clock::now() >= deadline) return state;
+    if (turn >= quick_looks) ::sigtimedwait(&child, nullptr, &slice);
+  }
+}
+
+bool read_registers(ThreadCopy& thread) {
+  user_regs_struct raw{};
+  iovec into{&raw, sizeof raw};
+  if (::ptrace(PTRACE_GETREGSET, thread.tid, NT_PRSTATUS, &into) < 0) return false;
+  thread.registers = registers_of(raw);
+#if defined(__x86_64__)
+  const std::uint64_t call = raw.orig_rax;
+#else
+  int number = -1;
+  iovec call_into{&number, sizeof number};
+  const bool known = ::ptrace(PTRACE_GETREGSET, thread.tid, NT_ARM_SYSTEM_CALL, &call_into) == 0 && number >= 0;
+  const std::uint64_t call = known ? static_cast<std::uint64_t>(number) : no_system_call;
+#endif
+  // Only of a thread that slept when it was listed: another may just have passed through a call.
+  if (call != no_system_call && (thread.state == 'S' || thread.state == 'D'))
+    thread.waiting_on = system_call_name(call);
+  return true;
+}
+
+void detach(pid_t tid, int signal) {
+  // ESRCH: it was killed meanwhile, or has not stopped; the end of this thread lets go of it then.
+  ::ptrace(PTRACE_DETACH, tid, 0, signal);
+}
+
+std::string why_not_stopped(const Process& target, const ThreadCopy& thread) {
+  const std::string task = "task/" + std::to_string(thread.tid);
+  const auto text = read_below(target.proc_fd, task + "/stat", 4096);
+  const auto stat = text ? parse_stat(*text) : std::nullopt;
+  if (!stat) return "ended before it could be read";
+  const std::string wchan = read_below(target.proc_fd, task + "/wchan", 128).value_or("");
+  std::string reason = std::string("did not stop: state ") + stat->state;
+  if (!wchan.empty() && wchan != "0") reason += ", in the kernel's " + wchan;
+  if (wchan == "kernel_clone") reason += " (a parent in vfork waits for its child)";
+  return reason;
+}
+
+// What SEIZE said no to. Sets process.trouble when it is not this thread alone.
+bool refused(const Process& target, int error, ProcessCopy& process, ThreadCopy& thread, bool any_read) {
+  if (error == ESRCH) {
+    thread.error = "ended before it could be read";
+    return false;
+  }
+  const auto text = read_below(target.proc_fd, "task/" + std::to_string(thread.tid) + "/stat", 4096);
+  if (const auto stat = text ? parse_stat(*text) : std::nullopt; !stat || stat->state == 'Z' || stat->state == 'X') {
+    thread.error = "ended before it could be read";
+    return false;
+  }
+  const Trouble trouble = explain_refusal(target, thread.tid, Refused::tracing);
+  thread.error = trouble.detail;
+  if (any_read) return false;
+  process.trouble = trouble;
+  return true;
+}
+
+bool is_zombie(ThreadCopy& thread) {
+  if (thread.state != 'Z' && thread.state != 'X') return false;
+  thread.error = "has ended (zombie); the process goes on without it";
+  return true;
+}
+
+// The thread belongs to the target and not to a successor of its number: the directory cannot go away any more.
+bool still_of(const Process& target, pid_t tid) {
+  struct stat info {};
+  return ::fstatat(target.proc_fd, ("task/" + std::to_string(tid)).c_str(), &info, 0) == 0;
+}
+
+// ---- one at a time
+// ---------------------------------------------------------------------------------------------------
+
+class OneByOne {
+ public:
+  OneByOne(const Process& target, const Options& options, Hold& hold, ProcessCopy& process)
+      : target_(target), hold_(hold), process_(process), limit_(stack_limit(options)) {}
+
+  Outcome run() {
+    std::unordered_set<pid_t> seen;
+    for (int pass = 0; pass < max_passes; ++pass) {
+      const std::size_t first = process_.threads.size();
+      if (add_new_threads(target_.proc_fd, process_.threads, seen) == 0) break;
+      // Threads that sleep first: what runs is disturbed last, and as if nothing else happened.
+      std::vector<std::size_t> order;
+      for (std::size_t i = first; i < process_.threads.size(); ++i) order.push_back(i);
+      std::stable_partition(order.begin(), order.end(), [&](std::size_t i) { return !process_.threads[i].running; });
+      for (const std::size_t i : order) {
+        if (hold_.cancelled()) return Outcome::cancelled;
+        copy(i);
+        if (process_.trouble) return Outcome::refused;
+        look_after_late();
+      }
+    }
+    look_after_late();
+    return out_of_budget_ ? Outcome::out_of_budget : Outcome::complete;
+  }
+
+ private:
+  struct Late {
+    std::size_t index;
+    Clock::time_point asked;
+  };
+
+  void copy(std::size_t index) {
+    ThreadCopy& thread = process_.threads[index];
+    if (late_.size() >= max_late && thread.state == 'D') {
+      thread.error = "not stopped: state D, like many others";
+      return;
+    }
+    if (is_zombie(thread)) return;
+    process_.memory->warm(warm_bytes);
+    if (::ptrace(PTRACE_SEIZE, thread.tid, 0, 0) < 0) {
+      refused(target_, errno, process_, thread, any_read_);
+      return;
+    }
+    if (!still_of(target_, thread.tid)) {
+      thread.error = "ended before it could be read";
+      return;
+    }
+    const auto limit = thread.state == 'D' ? Micros{uninterruptible_stop_limit} : Micros{stop_limit};
+    hold_.begin();
+    const auto begin = Clock::now();
+    ::ptrace(PTRACE_INTERRUPT, thread.tid, 0, 0);
+    int signal = 0;
+    switch (wait_for_stop(thread.tid, signal, begin + std::min(limit, hold_.max_pause()))) {
+      case Stop::stopped: take(thread, signal, begin); break;
+      case Stop::gone: thread.error = "ended before it could be read"; break;
+      case Stop::not_yet: late_.push_back({index, begin}); break;
+    }
+    hold_.end();
+    if (thread.registers) thread.held = micros_since(begin);
+    if (!late_.empty() && late_.back().index == index) thread.error = why_not_stopped(target_, thread);
+  }
+
+  // The thread stands still: copy it and let it go.
+  void take(ThreadCopy& thread, int signal, Clock::time_point begin) {
+    const auto deadline = begin + hold_.max_pause();
+    bool in_time = Clock::now() < deadline;
+    if (in_time && read_registers(thread)) {
+      any_read_ = true;
+      in_time = copy_stack(process_.mappings, limit_, *process_.memory, thread, deadline);
+    }
+    detach(thread.tid, signal);
+    if (in_time) return;
+    out_of_budget_ = true;
+    if (!thread.registers) thread.error = "let go unread: stopping it alone took longer than max_pause allows";
+  }
+
+  // A thread that was asked to stop and had not may stop at any time later; then it must not be left standing.
+  void look_after_late() {
+    for (std::size_t i = 0; i < late_.size();) {
+      ThreadCopy& thread = process_.threads[late_[i].index];
+      int signal = 0;
+      const Stop state = look(thread.tid, signal);
+      if (state == Stop::not_yet) {
+        ++i;
+        continue;
+      }
+      if (state == Stop::stopped) {
+        thread.error.clear();
+        hold_.begin();
+        const auto begin = Clock::now();
+        take(thread, signal, begin);
+        hold_.end();
+        thread.held = micros_since(begin);
+      }
+      late_.erase(late_.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+  }
+
+  const Process& target_;
+  Hold& hold_;
+  ProcessCopy& process_;
+  std::size_t limit_;
+  std::vector<Late> late_;
+  bool any_read_ = false, out_of_budget_ = false;
+};
+
+// ---- all together
+// ----------------------------------------------------------------------------------------------------
+
+class Together {
+ public:
+  Together(const Process& target, const Options& options, Hold& hold, ProcessCopy& process)
+      : target_(target), hold_(hold), process_(process), limit_(stack_limit(options)) {}
+
+  Outcome run() {
+    add_new_threads(target_.proc_fd, process_.threads, seen_);
+    process_.memory->warm(warm_bytes + process_.threads.size() * 4096);
+    hold_.begin();
+    begin_ = Clock::now();
+    deadline_ = begin_ + hold_.max_pause();
+    const Outcome outcome = stop_and_copy();
+    release(true);
+    release(false);
+    hold_.end();
+    for (Held& held : held_)
+      if (!held.stopped && held.seized && process_.threads[held.index].error.empty())
+        process_.threads[held.index].error = why_not_stopped(target_, process_.threads[held.index]);
+    return outcome;
+  }
+
+ private:
+  struct Held {
+    std::size_t index;
+    bool seized = false, stopped = false, gone = false;
+    int signal = 0;
+    Clock::time_point asked{};
+  };
+
+  bool over() const { return Clock::now() >= deadline_; }
+
+  Outcome stop_and_copy() {
+    // SEIZE stops nobody. With TRACECLONE a thread that a seized one starts from here on is ours from its first moment.
+    if (!seize_new()) return Outcome::refused;
+    std::size_t copied_blocked = 0;
+    if (const Outcome o = stop_those(false); o != Outcome::complete) return o;
+    if (const Outcome o = copy_those(false, copied_blocked); o != Outcome::complete) return o;
+    for (int pass = 0; pass < max_passes; ++pass) {
+      if (const Outcome o = stop_those(true); o != Outcome::complete) return o;
+      const std::size_t added = add_new_threads(target_.proc_fd, process_.threads, seen_);
+      if (added == 0) break;
+      if (!seize_new()) return Outcome::refused;
+      if (const Outcome o = stop_those(false); o != Outcome::complete) return o;
+    }
+    std::size_t copied = 0;
+    if (const Outcome o = copy_those(true, copied); o != Outcome::complete) return o;
+    release(true);
+    // Threads that came while the others were being stopped.
+    return copy_those(false, copied_blocked);
+  }
+
+  bool seize_new() {
+    for (std::size_t i = held_.size(); i < process_.threads.size(); ++i) {
+      ThreadCopy& thread = process_.threads[i];
+      Held& held = held_.emplace_back(Held{i});
+      if (is_zombie(thread)) continue;
+      if (::ptrace(PTRACE_SEIZE, thread.tid, 0, PTRACE_O_TRACECLONE) == 0) {
+        held.seized = still_of(target_, thread.tid);
+        if (!held.seized) thread.error = "ended before it could be read";
+        continue;
+      }
+      const int error = errno;
+      // EPERM for one that TRACECLONE gave us: waitpid knows it.
+      int signal = 0;
+      const Stop state = error == EPERM ? look(thread.tid, signal) : Stop::gone;
+      if (state != Stop::gone) {
+        held.seized = true;
+        held.stopped = state == Stop::stopped;
+        held.signal = signal;
+        held.asked = Clock::now();
+      } else if (refused(target_, error, process_, thread, any_seized_)) {
+        return false;
+      }
+      any_seized_ |= held.seized;
+    }
+    any_seized_ |= std::any_of(held_.begin(), held_.end(), [](const Held& h) { return h.seized; });
+    return true;
+  }
+
+  Outcome stop_those(bool running) {
+    for (Held& held : held_) {
+      if (!held.seized || held.stopped || held.gone || process_.threads[held.index].running != running) continue;
+      if (held.asked == Clock::time_point{}) {
+        held.asked = Clock::now();
+        ::ptrace(PTRACE_INTERRUPT, process_.threads[held.index].tid, 0, 0);
+      }
+    }
+    if (hold_.cancelled()) return Outcome::cancelled;
+    for (Held& held : held_) {
+      ThreadCopy& thread = process_.threads[held.index];
+      if (!held.seized || held.stopped || held.gone || thread.running != running) continue;
+      const auto limit = thread.state == 'D' ? uninterruptible_stop_limit : stop_limit;
+      const Stop state = wait_for_stop(thread.tid, held.signal, std::min(deadline_, Clock::now() + limit));
+      held.stopped = state == Stop::stopped;
+      held.gone = state == Stop::gone;
+      if (held.gone) thread.error = "ended before it could be read";
+      if (over()) return Outcome::out_of_budget;
+    }
+    return Outcome::complete;
+  }
+
+  Outcome copy_those(bool running, std::size_t& from) {
+    for (; from < held_.size(); ++from) {
+      Held& held = held_[from];
+      ThreadCopy& thread = process_.threads[held.index];
+      if (!held.stopped || thread.registers || thread.running != running) continue;
+      if (over()) return Outcome::out_of_budget;
+      if (read_registers(thread) && !copy_stack(process_.mappings, limit_, *process_.memory, thread, deadline_))
+        return Outcome::out_of_budget;
+    }
+    return Outcome::complete;
+  }
+
+  void release(bool running) {
+    for (Held& held : held_) {
+      ThreadCopy& thread = process_.threads[held.index];
+      if (!held.seized || held.gone || thread.running != running) continue;
+      // One that had not stopped when it was waited for may have since.
+      if (!held.stopped && look(thread.tid, held.signal) != Stop::stopped) continue;
+      detach(thread.tid, held.signal);
+      thread.held = micros_since(held.asked == Clock::time_point{} ? begin_ : held.asked);
+      if (!thread.registers && thread.error.empty())
+        thread.error = "let go unread: the pause budget (max_pause) was used up";
+      held.stopped = true;
+      held.gone = true;
+    }
+  }
+
+  const Process& target_;
+  Hold& hold_;
+  ProcessCopy& process_;
+  std::size_t limit_;
+  std::unordered_set<pid_t> seen_;
+  std::vector<Held> held_;
+  Clock::time_point begin_, deadline_;
+  bool any_seized_ = false;
+};
+
+}  // namespace
+
+Outcome copy_one_by_one(const Process& target, const Options& options, Hold& hold, ProcessCopy& process) {
+  ::prctl(PR_SET_TIMERSLACK, 1000);  // of this thread: short naps stay short
+  return OneByOne{target, options, hold, process}.run();
+}
+
+Outcome copy_together(const Process& target, const Options& options, Hold& hold, ProcessCopy& process) {
+  ::prctl(PR_SET_TIMERSLACK, 1000);
+  return Together{target, options, hold, process}.run();
+}
+
+}  // namespace stack

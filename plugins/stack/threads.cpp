@@ -1,0 +1,45 @@
+#include "stack/threads.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+
+#include <charconv>
+#include <cstring>
+
+namespace stack {
+
+std::vector<pid_t> list_threads(int proc_fd) {
+  std::vector<pid_t> all;
+  const int fd = ::openat(proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR* const directory = fd >= 0 ? ::fdopendir(fd) : nullptr;
+  if (!directory) {
+    if (fd >= 0) ::close(fd);
+    return all;
+  }
+  while (const dirent* entry = ::readdir(directory)) {
+    pid_t tid = 0;
+    const char* const end = entry->d_name + std::strlen(entry->d_name);
+    if (std::from_chars(entry->d_name, end, tid).ptr == end && all.size() < max_threads) all.push_back(tid);
+  }
+  ::closedir(directory);
+  return all;
+}
+
+std::size_t add_new_threads(int proc_fd, std::vector<ThreadCopy>& threads, std::unordered_set<pid_t>& seen) {
+  std::size_t added = 0;
+  for (const pid_t tid : list_threads(proc_fd)) {
+    if (seen.size() >= max_threads || !seen.insert(tid).second) continue;
+    const auto text = read_below(proc_fd, "task/" + std::to_string(tid) + "/stat", 4096);
+    auto stat = text ? parse_stat(*text) : std::nullopt;
+    if (!stat) continue;  // it ended since it was listed
+    ThreadCopy& thread = threads.emplace_back();
+    thread.tid = tid;
+    thread.name = std::move(stat->name);
+    thread.state = stat->state;
+    thread.running = stat->state == 'R';
+    ++added;
+  }
+  return added;
+}
+
+}  // namespace stack

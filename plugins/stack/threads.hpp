@@ -1,0 +1,18 @@
+// The threads of a process, as /proc lists them.
+#pragma once
+
+#include <unordered_set>
+
+#include "stack/model.hpp"
+
+namespace stack {
+
+constexpr std::size_t max_threads = 20'000;  // of one process; the rest is counted out loud
+
+// Thread numbers in /proc's order, at most max_threads.
+std::vector<pid_t> list_threads(int proc_fd);
+
+// Adds to `threads` those that are new, with name and state. Returns how many it added. `seen` keeps the numbers.
+std::size_t add_new_threads(int proc_fd, std::vector<ThreadCopy>& threads, std::unordered_set<pid_t>& seen);
+
+}  // namespace stack

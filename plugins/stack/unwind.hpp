@@ -1,0 +1,44 @@
+// From the copies to return addresses, offline, with elfutils' libdwfl: the target runs again and is not asked
+// anything.
+#pragma once
+
+#include "stack/model.hpp"
+
+struct Dwfl;
+
+namespace stack {
+
+struct Address {
+  std::uint64_t pc = 0;
+  // Where the call is: pc is behind the call instruction, which may be another function's first byte. Equal to pc for
+  // the innermost frame and for one that a signal interrupted.
+  std::uint64_t lookup = 0;
+};
+
+struct RawStack {
+  std::vector<Address> frames;  // innermost first
+  bool truncated = false;
+  std::string error;  // why it ends early
+};
+
+class Unwinder {
+ public:
+  // The process must outlive the unwinder; its descriptors stay its own.
+  explicit Unwinder(const ProcessCopy& process);
+  ~Unwinder();
+  Unwinder(const Unwinder&) = delete;
+
+  RawStack unwind(const ThreadCopy& thread, unsigned max_frames);
+  // With all modules reported, for names and lines.
+  Dwfl* dwfl() const { return dwfl_; }
+  const Module* module_at(std::uint64_t address) const;
+
+  struct State;
+
+ private:
+  const ProcessCopy& process_;
+  std::unique_ptr<State> state_;
+  Dwfl* dwfl_ = nullptr;
+};
+
+}  // namespace stack

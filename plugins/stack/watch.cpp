@@ -1,0 +1,127 @@
+#include "stack/watch.hpp"
+
+#include <cerrno>
+#include <charconv>
+#include <unordered_set>
+
+#include "stack/memory.hpp"
+#include "stack/refusal.hpp"
+#include "stack/threads.hpp"
+#include "stack/waiting.hpp"
+
+namespace stack {
+namespace {
+
+constexpr int max_passes = 4;
+constexpr int attempts = 3;  // for a thread that runs now and then
+
+// How often the thread was given a CPU: the third field of schedstat, or the switches of status where the kernel keeps
+// no schedstat. Empty: not to be had.
+std::string turns_taken(const Process& target, const std::string& task) {
+  if (const auto text = read_below(target.proc_fd, task + "/schedstat", 256))
+    if (const std::size_t last = text->rfind(' '); last != text->npos) return text->substr(last);
+  const auto status = read_below(target.proc_fd, task + "/status", 16 * 1024);
+  if (!status) return {};
+  return std::string(status_value(*status, "voluntary_ctxt_switches")) + "/" +
+         std::string(status_value(*status, "nonvoluntary_ctxt_switches"));
+}
+
+struct Asleep {
+  std::uint64_t call = no_system_call, sp = 0, pc = 0;
+};
+
+// proc(5): number, six arguments, stack pointer, program counter; or "-1 sp pc" outside of a call; or "running".
+std::optional<Asleep> parse_syscall(std::string_view text) {
+  std::vector<std::uint64_t> values;
+  Asleep asleep;
+  bool first = true;
+  while (!text.empty() && values.size() < 9) {
+    const std::size_t end = std::min(text.find_first_of(" \n"), text.size());
+    std::string_view word = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    std::int64_t decimal = 0;
+    std::uint64_t value = 0;
+    if (first) {
+      if (std::from_chars(word.data(), word.data() + word.size(), decimal).ec != std::errc{}) return std::nullopt;
+      value = static_cast<std::uint64_t>(decimal);
+      first = false;
+    } else {
+      if (word.starts_with("0x")) word.remove_prefix(2);
+      if (std::from_chars(word.data(), word.data() + word.size(), value, 16).ec != std::errc{}) return std::nullopt;
+    }
+    values.push_back(value);
+  }
+  if (values.size() != 9 && values.size() != 3) return std::nullopt;
+  asleep.call = values[0];
+  asleep.sp = values[values.size() - 2];
+  asleep.pc = values[values.size() - 1];
+  return asleep;
+}
+
+enum class Answer { read, awake, failed, refused };
+
+Answer copy(const Process& target, std::size_t limit, ProcessCopy& process, ThreadCopy& thread) {
+  const std::string task = "task/" + std::to_string(thread.tid);
+  const std::string turns = turns_taken(target, task);
+  const auto text = read_below(target.proc_fd, task + "/syscall", 512);
+  if (!text) {
+    const int error = errno;
+    if (error == EACCES || error == EPERM) return Answer::refused;
+    thread.error =
+        error == ENOENT || error == ESRCH ? "ended before it could be read" : "its system call cannot be read";
+    return Answer::failed;
+  }
+  const auto asleep = parse_syscall(*text);
+  if (!asleep || turns.empty()) return Answer::awake;
+
+  Registers registers;
+  registers.values[Registers::sp_number] = asleep->sp;
+  registers.values[Registers::pc_number] = asleep->pc;
+  thread.registers = registers;
+  copy_stack(process.mappings, limit, *process.memory, thread, Clock::time_point::max());
+  // It is proved only now.
+  if (read_below(target.proc_fd, task + "/syscall", 512) != text || turns_taken(target, task) != turns) {
+    thread.registers.reset();
+    thread.stack = {};
+    return Answer::awake;
+  }
+  thread.running = false;
+  if (asleep->call != no_system_call) thread.waiting_on = system_call_name(asleep->call);
+  return Answer::read;
+}
+
+}  // namespace
+
+bool copy_unstopped(const Process& target, const Options& options, Hold& hold, ProcessCopy& process) {
+  const std::size_t limit = stack_limit(options);
+  std::unordered_set<pid_t> seen;
+  bool any_read = false;
+  for (int pass = 0; pass < max_passes; ++pass) {
+    const std::size_t first = process.threads.size();
+    if (add_new_threads(target.proc_fd, process.threads, seen) == 0) break;
+    for (std::size_t i = first; i < process.threads.size(); ++i) {
+      ThreadCopy& thread = process.threads[i];
+      if (hold.cancelled()) return false;
+      if (thread.state == 'Z' || thread.state == 'X') {
+        thread.error = "has ended (zombie); the process goes on without it";
+        continue;
+      }
+      Answer answer = Answer::awake;
+      for (int attempt = 0; attempt < attempts && answer == Answer::awake; ++attempt)
+        answer = copy(target, limit, process, thread);
+      any_read |= answer == Answer::read;
+      if (answer == Answer::awake) thread.error = "it runs, and with pause=none nobody is stopped";
+      if (answer == Answer::refused) {
+        const Trouble trouble = explain_refusal(target, thread.tid, Refused::private_file);
+        thread.error = trouble.detail;
+        if (!any_read) {
+          process.trouble = trouble;
+          return true;
+        }
+      }
+    }
+  }
+  return true;
+}
+
+}  // namespace stack

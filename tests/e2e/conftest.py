@@ -1,0 +1,16 @@
+import pytest
+
+from harness import Daemon, Demo
+
+
+@pytest.fixture(scope="module")
+def demo():
+    with Demo() as program:
+        yield program
+
+
+@pytest.fixture(scope="module")
+def daemon(demo):
+    """One daemon for the tests of a file that leave it as it was; with a Unix socket and TCP."""
+    with Daemon(demo.pid, tcp=True) as private:
+        yield private

@@ -1,0 +1,159 @@
+"""Plugins that are broken on purpose: each outcome is named, and the daemon still answers."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from harness import BUILD, HATCHD, Daemon, Process, assert_untouched, wait_until
+
+
+def path_of(name):
+    path = BUILD / "fixtures" / f"{name.replace('-', '_')}.so"
+    assert path.exists(), f"{path} was not built"
+    return str(path)
+
+
+def with_plugin(demo, name, **hatch):
+    config = {"plugins": {name: {"path": path_of(name)}}}
+    if hatch:
+        config["hatches"] = {f"broken.{name}": hatch}
+    return Daemon(demo.pid, config)
+
+
+def check_still_answers(daemon, demo):
+    assert daemon.get("/livez").status == 200
+    assert daemon.run("stack.dump").status == 200
+    assert_untouched(demo.pid)
+
+
+@pytest.mark.parametrize(
+    "name, code, state, says",
+    [
+        ("crashes", "run-crashed", "crashed", r"SIGSEGV|signal 11"),
+        ("aborts", "run-crashed", "crashed", r"SIGABRT|signal 6"),
+        ("throws-int", "run-failed", "failed", r"std::exception|threw"),
+        ("escapes", "run-", None, r"."),
+        ("exits-zero", "run-crashed", "crashed", r"without an answer|ended"),
+        ("hangs", "run-timeout", "timed-out", r"1 s|1000 ms|time"),
+        ("busy", "run-timeout", "timed-out", r"1 s|1000 ms|time"),
+        ("invalid-result", "run-failed", "failed", r"verdict"),
+        ("bad-json", "run-failed", "failed", r"JSON"),
+    ],
+)
+def test_a_hatch_that_misbehaves(demo, name, code, state, says):
+    with with_plugin(demo, name) as daemon:
+        for _ in range(2):
+            answer = daemon.run(f"broken.{name}", timeout=30)
+            assert answer.status == 424, answer
+            problem = answer.json()
+            assert problem["code"].startswith(code), problem
+            assert re.search(says, problem["detail"]), problem
+            assert problem["run"]["state"] == (state or problem["run"]["state"])
+            assert daemon.record(problem["run"]["id"])["state"] == problem["run"]["state"]
+        plugin = daemon.process("hatchd: plugin")
+        assert plugin, "the plugin's process outlives its runs"
+        check_still_answers(daemon, demo)
+
+
+def test_text_of_a_crash(demo):
+    with with_plugin(demo, "crashes") as daemon:
+        answer = daemon.ask("POST", "/broken.crashes")
+        assert answer.status == 424 and answer.text.startswith("failed (run-crashed): "), answer
+
+
+def test_what_a_run_leaves_behind_ends_with_it(demo):
+    with with_plugin(demo, "forks-and-leaves") as daemon:
+        answer = daemon.run("broken.forks-and-leaves", timeout=20)
+        assert answer.status in (200, 424), answer
+        result = (answer.json() if answer.status == 200 else answer.json()["run"])["result"]
+
+        def gone(pid):
+            try:
+                return Process(pid).state in "ZX"
+            except OSError:
+                return True
+
+        wait_until("both to be gone", lambda: gone(result["child"]) and gone(result["daemon"]), 5)
+        check_still_answers(daemon, demo)
+
+
+def test_a_run_that_holds_its_target_is_ended_by_its_parent(demo):
+    with with_plugin(demo, "overstays") as daemon:
+        answer = daemon.run("broken.overstays", timeout=15)
+        assert answer.status == 424, answer
+        run = answer.json()["run"]
+        assert run["duration_ms"] < 10_000, "long before its time limit of 20 s"
+        assert "pause" in answer.json()["detail"] or "held" in answer.json()["detail"], answer
+        check_still_answers(daemon, demo)
+
+
+def test_cancelling_one_that_listens_and_one_that_does_not(demo):
+    config = {
+        "plugins": {name: {"path": path_of(name)} for name in ("slow", "hangs")},
+        "hatches": {"broken.hangs": {"timeout": "60s"}},
+    }
+    with Daemon(demo.pid, config) as daemon:
+        for hatch in ("broken.slow", "broken.hangs"):
+            run = daemon.start_run(hatch)
+            wait_until("it to run", lambda run=run: daemon.record(run)["state"] == "running", 5)
+            answer = daemon.ask("DELETE", f"/v1/runs/{run}")
+            assert answer.status in (200, 202), answer
+            record = daemon.ended(run, 10)
+            assert record["state"] == "cancelled" and record["error"]["code"] == "run-cancelled", record
+        assert not daemon.process("hatchd: run")
+        check_still_answers(daemon, demo)
+
+
+@pytest.mark.parametrize(
+    "name, says",
+    [
+        ("no-entry", r"hatch_plugin_entry"),
+        ("null-entry", r"describe itself|NULL|null"),
+        ("bad-magic", r"magic"),
+        ("future-major", r"2"),
+        ("short-struct", r"short|size"),
+        ("short-hatch", r"short|size"),
+        ("duplicate-id", r"broken\.twice"),
+        ("starts-thread-at-load", r"thread"),
+        ("crash-at-load", r"SIGSEGV|signal 11"),
+        ("hang-at-load", r"did not|time|5 s"),
+    ],
+)
+def test_a_plugin_that_cannot_be_used(demo, name, says):
+    with with_plugin(demo, name) as daemon:
+        [absent] = daemon.get("/v1/hatches").json()["unavailable"]
+        assert absent["plugin"] == name and absent["enabled"] is False
+        assert re.search(says, absent["why_not"]), absent
+        assert name in daemon.get("/v1/hatches?format=text").text
+        check_still_answers(daemon, demo)
+
+
+@pytest.mark.parametrize("name", ["no-entry", "bad-magic", "future-major", "short-struct", "duplicate-id", "crash-at-load", "hang-at-load"])
+def test_check_says_what_is_wrong(name):
+    ran = subprocess.run([HATCHD, "check", "--plugin", path_of(name)], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 1 and (ran.stdout + ran.stderr).strip(), ran
+
+
+def test_a_file_that_is_no_library(demo, tmp_path):
+    os.chmod(tmp_path, 0o755)
+    text = tmp_path / "text.so"
+    text.write_text("this is no shared object\n")
+    text.chmod(0o644)
+    with Daemon(demo.pid, {"plugins": {"text": {"path": str(text)}, "absent": {"path": str(tmp_path / "absent.so")}}}) as daemon:
+        reasons = {plugin["plugin"]: plugin["why_not"] for plugin in daemon.get("/v1/hatches").json()["unavailable"]}
+        assert reasons["text"] and "ENOENT" in reasons["absent"], reasons
+        check_still_answers(daemon, demo)
+
+
+def test_a_plugin_that_others_can_write_is_refused(demo, tmp_path):
+    import shutil
+
+    os.chmod(tmp_path, 0o755)
+    copy = tmp_path / "probe.so"
+    shutil.copy(path_of("probe"), copy)
+    copy.chmod(0o666)
+    with Daemon(demo.pid, {"plugins": {"probe": {"path": str(copy)}}}) as daemon:
+        [absent] = daemon.get("/v1/hatches").json()["unavailable"]
+        assert absent["plugin"] == "probe" and "written by others" in absent["why_not"], absent

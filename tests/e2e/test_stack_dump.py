@@ -1,0 +1,185 @@
+"""stack.dump of the demo shop: every thread by name, with the function that it is known to sit in."""
+
+import os
+import re
+import signal
+import time
+
+import pytest
+
+from harness import SANITIZED, Daemon, Demo, Process, assert_untouched, descendants, thread_states, wait_until
+
+# The name of each thread, and functions of which at least one must be on its stack.
+THREADS = {
+    "hatchd-demo": ["serve_until_told_to_stop"],
+    "acceptor": ["demo::Shop::accept_orders"],
+    "worker-1": ["demo::Shop::work"],
+    "worker-2": ["demo::Shop::work"],
+    "worker-3": ["demo::Shop::work"],
+    "worker-4": ["demo::Shop::work"],
+    "scheduler": ["demo::Shop::schedule_deliveries"],
+    "cache-sweeper": ["demo::Shop::sweep_expired_entries"],
+    "logger": ["demo::Shop::write_log"],
+    "pricer": ["demo::recompute_prices", "demo::rest_between_prices", "demo::Shop::compute_prices"],
+}
+
+
+def functions(thread):
+    return [frame.get("function", "") for frame in thread["frames"]]
+
+
+def check_threads(threads):
+    by_name = {thread["name"]: thread for thread in threads}
+    assert set(by_name) == set(THREADS)
+    for name, expected in THREADS.items():
+        found = functions(by_name[name])
+        assert any(e in f for e in expected for f in found), (name, found)
+
+
+@pytest.mark.parametrize("pause", ["least", "all"])
+def test_every_thread_by_name_with_its_function(daemon, demo, pause):
+    answer = daemon.run("stack.dump", {"target": "demo", "pause": pause})
+    assert answer.status == 200, answer
+    run = answer.json()
+    assert answer.headers["location"] == f"/v1/runs/{run['id']}"
+    assert run["state"] == "succeeded" and run["hatch"] == "stack.dump"
+    assert run["target"]["name"] == "demo" and run["target"]["pid"] == demo.pid
+    result = run["result"]
+    assert result["verdict"] and all(step["ok"] for step in result["steps"])
+    assert 0 < result["paused_us"] < 5_000_000 and result["processes"][0]["pid"] == demo.pid
+    check_threads(result["threads"])
+    assert {t["pid"] for t in result["threads"]} == {demo.pid}
+    assert {t["id"] for t in result["threads"]} == set(thread_states(demo.pid))
+    assert_untouched(demo.pid)
+
+
+def test_blocked_threads_show_the_whole_stack_innermost_first(daemon):
+    threads = {t["name"]: t for t in daemon.run("stack.dump").json()["result"]["threads"]}
+    acceptor = [re.sub(r"\(.*", "", f) for f in functions(threads["acceptor"])]
+    assert "epoll_wait" in acceptor[0] or "epoll_wait" in acceptor[1]
+    assert acceptor.index("demo::Shop::wait_for_order") < acceptor.index("demo::Shop::accept_orders")
+    assert not threads["acceptor"].get("truncated")
+    module = next(f for f in threads["acceptor"]["frames"] if "wait_for_order" in f.get("function", ""))["module"]
+    assert module.endswith("hatchd-demo")
+
+
+def test_text_names_threads_and_functions(daemon):
+    answer = daemon.ask("POST", "/stack.dump")
+    assert answer.status == 200 and answer.type == "text/plain", answer
+    for name in THREADS:
+        assert name in answer.text
+    assert "demo::Shop::accept_orders" in answer.text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", answer.text)
+
+
+def test_the_short_door_by_curl(daemon):
+    shown = daemon.curl("h/stack.dump", "-d", "target=demo")
+    assert shown.returncode == 0 and "demo::Shop::work" in shown.stdout, shown
+    described = daemon.curl("h/stack.dump")
+    assert "demo::Shop::work" not in described.stdout and "stack.dump" in described.stdout
+
+
+def test_processes_main_and_by_pid(daemon, demo):
+    for processes in ("main", "all", str(demo.pid)):
+        answer = daemon.run("stack.dump", {"processes": processes})
+        assert answer.status == 200, answer
+        check_threads(answer.json()["result"]["threads"])
+    answer = daemon.run("stack.dump", {"processes": "1"})
+    assert answer.status in (409, 422), answer
+
+
+def test_pausing_nothing_still_answers(daemon, demo):
+    answer = daemon.run("stack.dump", {"pause": "none"})
+    assert answer.status == 200, answer
+    result = answer.json()["result"]
+    assert result["paused_us"] == 0
+    assert {t["name"] for t in result["threads"]} == set(THREADS)
+
+
+def test_a_thousand_threads():
+    with Demo("--threads", "1000", "--depth", "20") as crowd, Daemon(crowd.pid) as daemon:
+        answer = daemon.run("stack.dump")
+        assert answer.status == 200, answer.text[:2000]
+        result = answer.json()["result"]
+        assert len(result["threads"]) == len(thread_states(crowd.pid)) > 1000
+        assert sum(1 for t in result["threads"] if len(t["frames"]) >= 20) >= 1000
+        assert_untouched(crowd.pid)
+
+
+def test_the_pause_budget_holds(demo):
+    with Demo("--threads", "3000", "--depth", "50") as crowd:
+        with Daemon(crowd.pid, {"hatches": {"stack.dump": {"max_pause": "500us"}}}) as daemon:
+            answer = daemon.run("stack.dump", {"pause": "all"})
+            assert answer.status == 200, answer.text[:2000]
+            result = answer.json()["result"]
+            assert result["partial"] is True and "pause" in result["verdict"]
+            assert result["paused_us"] < (500_000 if SANITIZED else 60_000)
+            assert_untouched(crowd.pid)
+
+
+def test_a_deleted_and_stripped_executable(tmp_path):
+    import shutil
+    import subprocess
+
+    from harness import DEMO
+
+    copy = tmp_path / "shop"
+    shutil.copy(DEMO, copy)
+    subprocess.run(["strip", "--strip-all", copy], check=True)
+    with Demo(binary=copy) as shop, Daemon(shop.pid) as daemon:
+        copy.unlink()
+        answer = daemon.run("stack.dump")
+        assert answer.status == 200, answer
+        threads = {t["name"]: t for t in answer.json()["result"]["threads"]}
+        acceptor = threads["acceptor"]["frames"]
+        own = [f for f in acceptor if "shop" in f.get("module", "")]
+        assert own and all("offset" in f for f in own), acceptor
+        assert any("epoll_wait" in f.get("function", "") for f in acceptor)
+
+
+def test_a_run_killed_in_the_middle_leaves_the_target_running():
+    with Demo("--threads", "3000", "--depth", "100") as crowd, Daemon(crowd.pid) as daemon:
+        daemon.run("stack.dump", {"pause": "none"})  # the plugin's process is there from now on
+        for _ in range(40):
+            run = daemon.start_run("stack.dump", {"pause": "all"})
+            end = time.monotonic() + 10
+            while time.monotonic() < end:
+                tracer = int(Process(crowd.pid).status()["TracerPid"])
+                if tracer:
+                    try:
+                        os.kill(tracer, signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass
+                    break
+                if daemon.record(run)["state"] not in ("queued", "running"):
+                    break
+            record = daemon.ended(run)
+            assert_untouched(crowd.pid)
+            if record["state"] == "crashed":
+                assert record["error"]["code"] == "run-crashed"
+                break
+        else:
+            pytest.fail("no run could be caught while it held the target")
+        again = daemon.run("stack.dump")
+        assert again.status == 200
+        assert len(again.json()["result"]["threads"]) > 3000
+
+
+def test_cancelling_releases_the_target(demo, daemon):
+    run = daemon.start_run("stack.dump")
+    daemon.ask("DELETE", f"/v1/runs/{run}")
+    assert daemon.ended(run)["state"] in ("cancelled", "succeeded")
+    assert_untouched(demo.pid)
+
+
+def test_signals_reach_the_target_during_dumps(daemon, demo):
+    """SIGUSR1 makes the demo print a line; none may be lost while it is being dumped."""
+    for _ in range(20):
+        os.kill(demo.pid, signal.SIGUSR1)
+        assert daemon.run("stack.dump", {"pause": "all"}).status == 200
+        demo.popen.stdout.readline()
+
+
+def test_no_process_stays_behind(daemon):
+    daemon.run("stack.dump")
+    wait_until("the run's process to be gone", lambda: not any("run " in p.title for p in descendants(daemon.pid)), 5)

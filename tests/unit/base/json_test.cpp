@@ -1,0 +1,78 @@
+#include "base/json.hpp"
+
+#include <boost/json.hpp>
+
+#include "catch.hpp"
+
+using namespace hatchd;
+namespace json = boost::json;
+
+TEST_CASE("absent and wrong members read as their fallback") {
+  const json::object object{{"text", "a"}, {"number", 3}, {"flag", true}, {"list", json::array{"x", 1, "y"}}};
+  CHECK(text_of(object, "text") == "a");
+  CHECK(text_of(object, "number", "none") == "none");
+  CHECK(number_of(object, "number") == 3);
+  CHECK(number_of(object, "text", -1) == -1);
+  CHECK(flag_of(object, "flag"));
+  CHECK_FALSE(flag_of(object, "number"));
+  CHECK(texts_of(object, "list") == std::vector<std::string>{"x", "y"});
+  CHECK(object_of(object, "text") == nullptr);
+}
+
+TEST_CASE("invalid JSON is refused with its place") {
+  const auto bad = parse_json("{\n  \"a\": tru\n}");
+  REQUIRE_FALSE(bad);
+  CHECK(bad.error().code == "malformed");
+  CHECK(bad.error().detail.find("line 2, column") != std::string::npos);
+  CHECK_FALSE(parse_json("{} {}"));
+  CHECK_FALSE(parse_json("{\"a\":"));
+  CHECK_FALSE(parse_json(""));
+  CHECK_FALSE(parse_json(std::string(100, '[') + std::string(100, ']')));
+  CHECK(parse_json(" {} \n"));
+}
+
+TEST_CASE("pretty printing from a tree and from text gives the same") {
+  const std::string compact =
+      R"({"id":"x","params":{},"list":[1,2,3],"none":[],"steps":[{"name":"a","ms":1.25},{"name":"b","ms":2}],"deep":[[1,2],[3]],"text":"a\"b\u001b[0m","big":18446744073709551615,"null":null})";
+  const std::string expected = R"({
+  "id": "x",
+  "params": {},
+  "list": [1, 2, 3],
+  "none": [],
+  "steps": [
+    {
+      "name": "a",
+      "ms": 1.25
+    },
+    {
+      "name": "b",
+      "ms": 2
+    }
+  ],
+  "deep": [
+    [1, 2],
+    [3]
+  ],
+  "text": "a\"b\u001b[0m",
+  "big": 18446744073709551615,
+  "null": null
+})";
+  CHECK(*pretty_text(compact, 0, "run-failed") == expected);
+  json::value tree = json::parse(compact);
+  CHECK(json::parse(pretty(tree)) == tree);
+}
+
+TEST_CASE("long arrays of scalars are written a line an element, from the first one on") {
+  std::string compact = "[";
+  for (int i = 0; i < 60; ++i) compact += (i ? "," : "") + std::to_string(1000 + i);
+  const std::string text = *pretty_text(compact + "]", 1, "x");
+  CHECK(text.substr(0, 24) == "[\n    1000,\n    1001,\n  ");
+  CHECK(text.substr(text.size() - 13) == "\n    1059\n  ]");
+  CHECK(json::parse(text) == json::parse(compact + "]"));
+}
+
+TEST_CASE("pretty_text refuses what is not JSON") {
+  CHECK_FALSE(pretty_text("{\"a\":1", 0, "x"));
+  CHECK_FALSE(pretty_text("{}garbage", 0, "x"));
+  CHECK_FALSE(pretty_text(std::string(1000, '['), 0, "x"));
+}

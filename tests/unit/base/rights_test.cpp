@@ -1,0 +1,133 @@
+// Each case lowers a forked child, which reports by its exit status what it could still do.
+#include "base/rights.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "catch.hpp"
+
+using namespace hatchd;
+
+namespace {
+
+// Exit status of a child that runs `body`; 100 + signal when it was killed.
+int in_child(const std::function<int()>& body) {
+  const pid_t pid = ::fork();
+  if (pid == 0) ::_exit(body());
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 100 + WTERMSIG(status);
+}
+
+bool denied(long result) { return result == -1 && errno == EPERM; }
+
+std::string status_line(const std::string& name) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.rfind(name + ":\t", 0) == 0) return line.substr(name.size() + 2);
+  return {};
+}
+
+}  // namespace
+
+TEST_CASE("every lowered process is undumpable, filtered and without new privileges") {
+  const auto filter = GENERATE(rights::Filter::front, rights::Filter::targets, rights::Filter::plugin);
+  CHECK(in_child([&] {
+          const pid_t parent = ::getppid();
+          if (!rights::lower({}, filter, parent)) return 1;
+          if (::prctl(PR_GET_DUMPABLE) != 0) return 2;
+          if (status_line("NoNewPrivs") != "1") return 3;
+          if (status_line("Seccomp") != "2") return 4;
+          if (status_line("CapEff") != "0000000000000000" || status_line("CapPrm") != "0000000000000000") return 5;
+          if (!rights::capabilities().empty()) return 6;
+          int signal = 0;
+          ::prctl(PR_GET_PDEATHSIG, &signal);
+          return signal == SIGKILL ? 0 : 7;
+        }) == 0);
+}
+
+TEST_CASE("the front cannot start, signal, trace or connect") {
+  CHECK(in_child([] {
+          const pid_t other = ::getppid();
+          if (!rights::lower({}, rights::Filter::front, 0)) return 1;
+          if (!denied(::kill(other, 0))) return 2;
+          if (!denied(::ptrace(PTRACE_SEIZE, other, 0, 0))) return 3;
+          if (!denied(::socket(AF_INET, SOCK_STREAM, 0))) return 4;
+          if (!denied(::execl("/bin/true", "true", nullptr))) return 5;
+          if (!denied(::fork())) return 6;
+          int pair[2];
+          if (::socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) != 0) return 7;
+          int answer = 8;
+          std::thread([&] { answer = 0; }).join();  // threads stay possible
+          return answer;
+        }) == 0);
+}
+
+TEST_CASE("a run that dropped its rights can neither trace nor talk, but can read files and use memory") {
+  CHECK(in_child([] {
+          const pid_t other = ::getppid();
+          if (!rights::lower({{}, {}, {"sys_ptrace"}}, rights::Filter::plugin, 0)) return 1;
+          if (rights::drop() != 0) return 2;
+          if (!rights::capabilities().empty()) return 3;
+          if (!denied(::ptrace(PTRACE_SEIZE, other, 0, 0))) return 4;
+          if (!denied(::socket(AF_UNIX, SOCK_STREAM, 0))) return 5;
+          if (!denied(::kill(other, 0))) return 6;
+          return ::open("/proc/self/maps", O_RDONLY) >= 0 || ::open("/etc/passwd", O_RDONLY) >= 0 ? 0 : 7;
+        }) == 0);
+}
+
+TEST_CASE("granted capabilities survive a change of user, others do not") {
+  if (::geteuid() != 0) return;  // needs CAP_SETUID
+  CHECK(in_child([] {
+          if (!rights::lower({65533, 65533, {"sys_ptrace"}}, rights::Filter::plugin, 0)) return 1;
+          if (::getuid() != 65533 || ::getegid() != 65533) return 2;
+          if (rights::capabilities() != std::vector<std::string>{"sys_ptrace"}) return 3;
+          return ::setuid(0) == -1 ? 0 : 4;
+        }) == 0);
+}
+
+TEST_CASE("abort still ends a filtered process by its signal") {
+  CHECK(in_child([] {
+          if (!rights::lower({}, rights::Filter::front, 0)) return 1;
+          ::signal(SIGABRT, SIG_DFL);
+          ::abort();
+        }) == 100 + SIGABRT);
+}
+
+TEST_CASE("a process dies with its parent") {
+  int pair[2];
+  REQUIRE(::pipe(pair) == 0);
+  in_child([&] {
+    if (::fork() == 0) {
+      ::close(pair[0]);
+      if (!rights::lower({}, rights::Filter::targets, ::getppid())) ::_exit(1);
+      (void)!::write(pair[1], "x", 1);
+      ::pause();
+    }
+    char ready;
+    (void)!::read(pair[0], &ready, 1);
+    return 0;
+  });
+  ::close(pair[1]);
+  char byte;
+  CHECK(::read(pair[0], &byte, 1) == 0);  // end of file: the grandchild is gone too
+  ::close(pair[0]);
+}
+
+TEST_CASE("names of capabilities") {
+  CHECK(rights::is_capability("sys_ptrace"));
+  CHECK(rights::is_capability("dac_read_search"));
+  CHECK_FALSE(rights::is_capability("sys_root"));
+  CHECK_FALSE(rights::is_capability(""));
+}

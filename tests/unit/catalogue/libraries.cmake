@@ -1,0 +1,1 @@
+hatchd_unit_test(catalogue hatchd_catalogue)

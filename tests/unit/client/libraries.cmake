@@ -1,0 +1,1 @@
+hatchd_unit_test(client hatchd_client hatch_sdk)

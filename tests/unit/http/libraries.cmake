@@ -1,0 +1,1 @@
+hatchd_unit_test(http hatchd_http)

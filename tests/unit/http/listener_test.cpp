@@ -1,0 +1,238 @@
+#include "http/listener.hpp"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <vector>
+
+#include "access/names.hpp"
+#include "catch.hpp"
+#include "http/peer.hpp"
+#include "server.hpp"
+
+using namespace hatchd;
+using namespace hatchd::http;
+using namespace hatchd::http::test;
+namespace asio = boost::asio;
+
+namespace {
+
+// "/slow" takes 300 ms, "/never" never ends by itself.
+asio::awaitable<Response> answer(const Request& request) {
+  if (request.path != "/") {
+    asio::steady_timer timer(co_await asio::this_coro::executor, request.path == "/never" ? 1h : 300ms);
+    co_await timer.async_wait(asio::use_awaitable);
+  }
+  co_return text_response(200, request.path);
+}
+
+double cpu_seconds() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+}  // namespace
+
+TEST_CASE("a full house closes the connection that has been idle longest") {
+  Limits limits;
+  limits.connections = 3;
+  Server server(answer, limits);
+  Client oldest = server.local(), middle = server.local(), youngest = server.local();
+  for (Client* client : {&oldest, &middle, &youngest}) {
+    CHECK(client->get("/").read().status == 200);
+    std::this_thread::sleep_for(5ms);
+  }
+  CHECK(oldest.get("/").read().status == 200);  // now middle is the one
+  Client newcomer = server.local();
+  CHECK(newcomer.get("/").read().status == 200);
+  CHECK(middle.closes());
+  CHECK(oldest.get("/").read().status == 200);
+  CHECK(youngest.get("/").read().status == 200);
+  CHECK(server.becomes(3));
+}
+
+TEST_CASE("where nobody is idle, a newcomer gets a 503 and its reason") {
+  Limits limits;
+  limits.connections = 2;
+  Server server(answer, limits);
+  Client one = server.tcp(), two = server.tcp();
+  one.get("/never");
+  two.get("/never");
+  CHECK(server.becomes(2));
+  Client three = server.tcp();
+  const Reply reply = three.get("/v1/x").read();
+  CHECK(reply.status == 503);
+  CHECK(reply.headers.contains("retry-after"));
+  CHECK(reply.body.find("\"overloaded\"") != std::string::npos);
+  CHECK(three.closes());
+  three.close();
+  two.close();  // a handler that does not ask whether its client is gone keeps its place
+  CHECK(server.tcp().get("/").read().status == 503);
+}
+
+TEST_CASE("so many refusals are bounded too") {
+  Limits limits;
+  limits.connections = 1;
+  limits.header_time = 10s;
+  Server server(answer, limits);
+  Client busy = server.tcp();
+  busy.get("/never");
+  CHECK(server.becomes(1));
+  std::vector<Client> crowd;
+  for (int i = 0; i < 200; ++i) crowd.push_back(server.tcp());
+  CHECK(server.becomes(1 + 64));
+  std::this_thread::sleep_for(50ms);
+  CHECK(server.connections() == 1 + 64);
+}
+
+TEST_CASE("one address cannot take every place") {
+  Limits limits;
+  limits.connections_per_address = 2;
+  Server server(answer, limits);
+  Client one = server.tcp(), two = server.tcp();
+  one.get("/never");
+  two.get("/never");
+  CHECK(server.becomes(2));
+  CHECK(server.tcp().get("/").read().status == 503);
+  CHECK(server.local().get("/").read().status == 200);  // Unix sockets have no address
+}
+
+TEST_CASE("without descriptors the listener waits instead of spinning, and goes on afterwards") {
+  Server server(answer);
+  std::vector<Client> clients;
+  for (int i = 0; i < 3; ++i) clients.push_back(server.local());
+  CHECK(server.becomes(3));
+
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const UniqueFd next_client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  rlimit tight = before;
+  tight.rlim_cur = static_cast<rlim_t>(next_client.get()) + 1;
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &tight) == 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  server.socket_path().copy(address.sun_path, sizeof address.sun_path - 1);
+  CHECK(::connect(next_client.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  const double cpu = cpu_seconds();
+  std::this_thread::sleep_for(400ms);
+  CHECK(cpu_seconds() - cpu < 0.2);
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  Client client(::dup(next_client.get()));
+  CHECK(client.get("/").read().status == 200);
+}
+
+TEST_CASE("an orderly stop: idle ones at once, running ones finish, new requests are refused") {
+  Server server(answer);
+  Client idle = server.tcp(), running = server.tcp(), fresh = server.tcp(), pipelining = server.local();
+  CHECK(idle.get("/").read().status == 200);
+  running.get("/slow");
+  pipelining.get("/slow").get("/");
+  CHECK(server.becomes(4));
+  std::this_thread::sleep_for(30ms);
+
+  auto done = server.stop(5s);
+  CHECK(idle.closes(200ms));
+  CHECK_THROWS_AS(server.tcp(), std::runtime_error);
+  const Reply refused = fresh.get("/").read();  // was accepted before the stop
+  CHECK(refused.status == 503);
+  CHECK(refused.headers.at("connection") == "close");
+  CHECK(refused.body.find("shutting-down") != std::string::npos);
+  const Reply last = running.read();
+  CHECK(last.status == 200);
+  CHECK(last.headers.at("connection") == "close");
+  CHECK(pipelining.read().status == 200);
+  CHECK(pipelining.closes());
+  for (Client* client : {&fresh, &running, &pipelining}) client->close();
+  CHECK(done.wait_for(3s) == std::future_status::ready);
+  CHECK(server.connections() == 0);
+}
+
+TEST_CASE("what does not end within the grace is cut off") {
+  Server server(answer);
+  Client stubborn = server.tcp();
+  stubborn.get("/never");
+  CHECK(server.becomes(1));
+  std::this_thread::sleep_for(20ms);
+  auto done = server.stop(150ms);
+  CHECK(done.wait_for(50ms) == std::future_status::timeout);
+  CHECK(done.wait_for(3s) == std::future_status::ready);
+  CHECK(stubborn.closes());
+  CHECK(server.becomes(0));
+}
+
+TEST_CASE("a stop with nobody there is done at once") {
+  Server server(answer);
+  CHECK(server.stop(10s).wait_for(2s) == std::future_status::ready);
+}
+
+TEST_CASE("the kernel says who is at the other end of a Unix socket") {
+  std::promise<Peer> promise;
+  Server server([&](const Request& request) -> asio::awaitable<Response> {
+    promise.set_value(request.peer);
+    co_return text_response(200, "");
+  });
+  server.local().get("/").read();
+  const Peer peer = promise.get_future().get();
+  CHECK(peer.local);
+  CHECK(peer.uid == ::geteuid());
+  CHECK(peer.gid == ::getegid());
+  CHECK(peer.pid == ::getpid());
+  CHECK(peer.listener == 0);
+  CHECK(peer.address == "unix");
+  std::vector<gid_t> groups(static_cast<std::size_t>(::getgroups(0, nullptr)));
+  ::getgroups(static_cast<int>(groups.size()), groups.data());
+  CHECK(peer.groups == groups);
+
+  const auto text = read_file_at(AT_FDCWD, "/proc/self/loginuid", 64);
+  const unsigned long login = text ? std::strtoul(text->c_str(), nullptr, 10) : 4294967295;
+  CHECK(peer.login == (login == 4294967295 ? "" : access::user_name(static_cast<uid_t>(login))));
+}
+
+TEST_CASE("nothing is read by the number of a peer that has ended") {
+  char path[] = "/tmp/hatchd-http-peer-XXXXXX";
+  REQUIRE(::mkdtemp(path));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  (std::string(path) + "/s").copy(address.sun_path, sizeof address.sun_path - 1);
+  const UniqueFd listening(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  REQUIRE(::bind(listening.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  REQUIRE(::listen(listening.get(), 1) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    ::_exit(::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 ? 0 : 1);
+  }
+  int status = 1;
+  ::waitpid(child, &status, 0);
+  REQUIRE(status == 0);
+  const UniqueFd accepted(::accept(listening.get(), nullptr, nullptr));
+  const Peer peer = peer_of(accepted.get(), true, 7);
+  CHECK(peer.pid == child);
+  CHECK(peer.uid == ::geteuid());
+  CHECK(peer.login.empty());
+  CHECK(peer.listener == 7);
+  std::filesystem::remove_all(path);
+}
+
+TEST_CASE("addresses of TCP peers") {
+  std::promise<Peer> promise;
+  Server server([&](const Request& request) -> asio::awaitable<Response> {
+    promise.set_value(request.peer);
+    co_return text_response(200, "");
+  });
+  server.tcp().get("/").read();
+  const Peer peer = promise.get_future().get();
+  CHECK_FALSE(peer.local);
+  CHECK(peer.address.starts_with("127.0.0.1:"));
+  CHECK(peer.listener == 1);
+  CHECK(host_of_address("[::1]:80") == "[::1]");
+  CHECK(host_of_address("127.0.0.1:80") == "127.0.0.1");
+}

@@ -1,0 +1,1 @@
+hatchd_unit_test(runs hatchd_runs hatchd_api)

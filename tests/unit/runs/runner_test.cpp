@@ -1,0 +1,483 @@
+#include "runs/runner.hpp"
+
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <deque>
+#include <future>
+
+#include "catch.hpp"
+#include "fake_plugin.hpp"
+#include "folder.hpp"
+
+using namespace hatchd;
+using namespace hatchd::runs;
+using namespace std::chrono_literals;
+
+namespace {
+
+// The front around a runner, with fake plugin processes in place of the supervisor's.
+struct House {
+  Folder folder;
+  asio::io_context io{1};
+  Disk disk = *Disk::open(folder.fd.get());
+  Store store{Keep{}};
+  std::deque<FakePlugin::Act> acts;  // one for each process that is asked for; none left: refused
+  std::deque<FakePlugin> processes;
+  unsigned asked = 0;
+  Plugins plugins{io.get_executor(), [this](const std::string& name) { return provide(name); }};
+  Pool pool{2};
+  Runner runner;
+  catalogue::Hatch hatch;
+
+  explicit House(Limits limits = {}) : runner(io.get_executor(), plugins, store, disk, pool, limits) {
+    hatch.id = "stack.dump";
+    hatch.plugin = "stack";
+    hatch.timeout = 5s;
+    hatch.concurrency = 4;
+  }
+  ~House() {
+    plugins.close();
+    io.restart();
+    io.run_for(5s);  // every coroutine comes to its end
+  }
+
+  bool provide(const std::string& name) {
+    ++asked;
+    asio::post(io, [this, name] {
+      if (acts.empty()) return plugins.refused(name, Problem{"run-failed", "it does not load"});
+      auto [ours, theirs] = link::Channel::pair();
+      processes.emplace_back(std::move(theirs), std::move(acts.front()));
+      acts.pop_front();
+      plugins.arrived(name, link::Channel(std::move(ours)));
+    });
+    return true;
+  }
+
+  Order order(std::string target = "web", schema::Effect effect = schema::Effect::observe) {
+    Order order;
+    order.hatch = &hatch;
+    order.target = std::move(target);
+    order.caller.name = "alice";
+    order.effect = effect;
+    order.params = {{"secret", "clear"}};
+    order.masked = {{"secret", "******"}};
+    return order;
+  }
+
+  // Runs the loop until `work` is done.
+  template <class Work>
+  void go(Work work) {
+    bool done = false;
+    asio::co_spawn(io, work(), [&](std::exception_ptr error) {
+      done = true;
+      if (error) std::rethrow_exception(error);
+    });
+    io.restart();
+    const auto limit = std::chrono::steady_clock::now() + 20s;
+    while (!done && std::chrono::steady_clock::now() < limit) io.run_one_for(1s);
+    REQUIRE(done);
+  }
+
+  Run run_to_end(Order what) {
+    Run run;
+    go([&]() -> asio::awaitable<void> {
+      auto live = runner.start(std::move(what));
+      if (!live) throw std::runtime_error(live.error().problem.detail);
+      co_await runner.wait(*live);
+      run = (*live)->run;
+    });
+    return run;
+  }
+  std::string stored(const Run& run, const std::string& file) { return disk.read(run.id, file).value_or("(none)"); }
+};
+
+bool succeed(FakeRun& run) {
+  run.started();
+  run.channel.send("event", {{"event", "progress"}, {"permyriad", 5000}, {"note", "half\x1b[2J"}});
+  run.result(R"({"verdict":"all is well","threads":[1,2]})");
+  run.rendering("text", "all is well\n");
+  run.rendering("../evil", "x");
+  run.closing("ok");
+  run.ended();
+  return true;
+}
+
+}  // namespace
+
+TEST_CASE("a run that succeeds is recorded with its result, its text and its target") {
+  House house;
+  house.acts = {succeed};
+  const Run run = house.run_to_end(house.order());
+  CHECK(run.state == State::succeeded);
+  CHECK_FALSE(run.error);
+  CHECK(run.target_pid == 42);
+  CHECK(run.paused_us == 77);
+  CHECK(run.verdict == "all is well");
+  CHECK(run.renderings == std::vector<std::string>{"text"});
+  CHECK(house.stored(run, "result.txt") == "all is well\n");
+  CHECK(parse_json(house.stored(run, "result.json"))->at("threads").as_array().size() == 2);
+  const Run kept = *house.disk.read_record(run.id);
+  CHECK(kept.state == State::succeeded);
+  CHECK_FALSE(kept.finished.empty());
+  CHECK(text_of(kept.params, "secret") == "******");
+  CHECK(house.store.find(run.id)->state == State::succeeded);
+}
+
+TEST_CASE("a plugin's process serves one run after the other") {
+  House house;
+  house.acts = {succeed};
+  for (int i = 0; i < 3; ++i) CHECK(house.run_to_end(house.order()).state == State::succeeded);
+  CHECK(house.asked == 1);
+}
+
+TEST_CASE("the run gets what was ordered") {
+  House house;
+  json::object start;
+  house.acts = {[&](FakeRun& run) {
+    start = run.start.body;
+    return succeed(run);
+  }};
+  Order order = house.order();
+  order.processes = "main";
+  order.profile = "p";
+  order.format = "folded";
+  house.run_to_end(std::move(order));
+  CHECK(text_of(start, "hatch") == "stack.dump");
+  CHECK(text_of(*object_of(start, "params"), "secret") == "clear");
+  CHECK(text_of(start, "target") == "web");
+  CHECK(text_of(start, "processes") == "main");
+  CHECK(text_of(start, "profile") == "p");
+  CHECK(text_of(start, "format") == "folded");
+  CHECK_FALSE(flag_of(start, "preflight"));
+}
+
+TEST_CASE("ways not to succeed") {
+  struct Row {
+    const char* name;
+    FakePlugin::Act act;
+    State state;
+    std::string code, detail;
+  };
+  const std::vector<Row> rows{
+      {"it says so",
+       [](FakeRun& run) {
+         run.started();
+         run.result(R"({"verdict":"got this far"})");
+         run.closing("failed", {{"code", "run-failed"}, {"detail", "550 no"}, {"remedy", "ask them"}});
+         run.ended();
+         return true;
+       },
+       State::failed, "run-failed", "550 no"},
+      {"it lacks a right",
+       [](FakeRun& run) {
+         run.started();
+         run.closing("failed", {{"code", "rights-missing"}, {"detail", "no ptrace"}});
+         run.ended();
+         return true;
+       },
+       State::failed, "rights-missing", "no ptrace"},
+      {"it crashes",
+       [](FakeRun& run) {
+         run.started();
+         run.ended("signal", 11);
+         return true;
+       },
+       State::crashed, "run-crashed", "SIGSEGV"},
+      {"it leaves quietly",
+       [](FakeRun& run) {
+         run.started();
+         run.ended("exit", 0);
+         return true;
+       },
+       State::crashed, "run-crashed", "without an answer"},
+      {"it is out of time",
+       [](FakeRun& run) {
+         run.started();
+         run.ended("signal", 9, "deadline");
+         return true;
+       },
+       State::timed_out, "run-timeout", ""},
+      {"its result is no JSON",
+       [](FakeRun& run) {
+         run.started();
+         run.result("{\"verdict\": \"x\", ");
+         run.closing("ok");
+         run.ended();
+         return true;
+       },
+       State::failed, "run-failed", "invalid result"},
+      {"it is refused",
+       [](FakeRun& run) {
+         run.plugin.send("refused",
+                         {{"run", run.id}, {"problem", {{"code", "target-gone"}, {"detail", "web is gone"}}}});
+         return true;
+       },
+       State::failed, "target-gone", "web is gone"},
+      {"it is refused with a code that is not the plugin's to use",
+       [](FakeRun& run) {
+         run.plugin.send("refused", {{"run", run.id}, {"problem", {{"code", "overloaded"}, {"detail", "retry me"}}}});
+         return true;
+       },
+       State::failed, "run-failed", "retry me"},
+      {"the plugin's process dies with it",
+       [](FakeRun& run) {
+         run.started();
+         return false;
+       },
+       State::crashed, "run-crashed", "plugin's process"},
+      {"it ends itself on its own channel, which counts for nothing",
+       [](FakeRun& run) {
+         run.started();
+         run.channel.send("ended", {{"how", "exit"}, {"status", 0}});
+         run.ended("signal", 6);
+         return true;
+       },
+       State::crashed, "run-crashed", "SIGABRT"},
+  };
+  for (const Row& row : rows) {
+    SECTION(row.name) {
+      House house;
+      house.acts = {row.act};
+      const Run run = house.run_to_end(house.order());
+      CHECK(run.state == row.state);
+      REQUIRE(run.error);
+      CHECK(run.error->code == row.code);
+      CHECK(run.error->detail.find(row.detail) != std::string::npos);
+      CHECK(house.disk.read_record(run.id)->state == row.state);
+    }
+  }
+}
+
+TEST_CASE("a failed run keeps its result as far as it came") {
+  House house;
+  house.acts = {[](FakeRun& run) {
+    run.started();
+    run.result(R"({"verdict":"got this far"})");
+    run.closing("failed", {{"detail", "no"}});
+    run.ended();
+    return true;
+  }};
+  const Run run = house.run_to_end(house.order());
+  CHECK(run.state == State::failed);
+  CHECK(run.has_result);
+  CHECK(parse_json(house.stored(run, "result.json"))->at("verdict") == "got this far");
+}
+
+TEST_CASE("what a run says before its end is heard, even when `ended` comes first") {
+  House house;
+  house.acts = {[](FakeRun& run) {
+    run.started();
+    run.plugin.send("ended", {{"run", run.id}, {"how", "exit"}, {"status", 0}, {"asked", nullptr}});
+    std::this_thread::sleep_for(50ms);
+    run.result(R"({"verdict":"late"})");
+    run.closing("ok");
+    return true;
+  }};
+  const Run run = house.run_to_end(house.order());
+  CHECK(run.state == State::succeeded);
+  CHECK(run.verdict == "late");
+}
+
+TEST_CASE("a plugin's process that left between is asked for again, once") {
+  House house;
+  const auto leave = [](FakeRun& run) {
+    run.channel.close();
+    return false;
+  };
+  SECTION("then it runs") {
+    house.acts = {leave, succeed};
+    CHECK(house.run_to_end(house.order()).state == State::succeeded);
+    CHECK(house.asked == 2);
+  }
+  SECTION("and no more than once") {
+    house.acts = {leave, leave, succeed};
+    const Run run = house.run_to_end(house.order());
+    CHECK(run.state == State::crashed);
+    CHECK(house.asked == 2);
+  }
+}
+
+TEST_CASE("a plugin that cannot be started fails the run with the reason") {
+  House house;
+  const Run run = house.run_to_end(house.order());
+  CHECK(run.state == State::failed);
+  CHECK(run.error->code == "run-failed");
+  CHECK(run.error->detail.find("it does not load") != std::string::npos);
+}
+
+TEST_CASE("a hanging plugin process does not keep a run for ever") {
+  House house(Limits{100ms, 100ms});
+  house.hatch.timeout = 100ms;
+  std::promise<void> over;
+  house.acts = {[done = over.get_future().share()](FakeRun& run) {
+    run.started();
+    done.wait();
+    return false;
+  }};
+  const Run run = house.run_to_end(house.order());
+  over.set_value();
+  CHECK(run.state == State::crashed);
+  CHECK(run.error->detail.find("did not answer in time") != std::string::npos);
+}
+
+TEST_CASE("artifacts are in the record with size and digest once committed, and not otherwise") {
+  House house;
+  house.acts = {[](FakeRun& run) {
+    run.started();
+    const auto ask = [&](int tag, const char* name) {
+      run.channel.send("artifact", {{"tag", tag}, {"name", name}, {"media_type", "text/plain"}});
+      return FakeRun::next(run.channel);
+    };
+    link::Message first = ask(1, "a.txt");
+    write_all(first.fds.at(0).get(), "abc");
+    run.channel.send("commit", {{"tag", 10}, {"of", 1}});
+    json::object said{{"commit", FakeRun::next(run.channel).type}};
+    ask(2, "forgotten");
+    ask(3, "aborted");
+    run.channel.send("abort", {{"of", 3}});
+    said["escape"] = ask(4, "../x").type;
+    said["twice"] = ask(5, "a.txt").type;
+    run.channel.send("commit", {{"tag", 11}, {"of", 99}});
+    said["nothing"] = FakeRun::next(run.channel).type;
+    said["verdict"] = "v";
+    run.result(json::serialize(said));
+    run.closing("ok");
+    run.ended();
+    return true;
+  }};
+  const Run run = house.run_to_end(house.order());
+  CHECK(house.stored(run, "result.json").find("\"commit\": \"committed\"") != std::string::npos);
+  for (const char* refused : {"escape", "twice", "nothing"})
+    CHECK(parse_json(house.stored(run, "result.json"))->at(refused) == "refused");
+  REQUIRE(run.artifacts.size() == 1);
+  CHECK(run.artifacts[0].name == "a.txt");
+  CHECK(run.artifacts[0].bytes == 3);
+  CHECK(run.artifacts[0].sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  std::size_t files = 0;
+  for ([[maybe_unused]] const auto& entry :
+       std::filesystem::directory_iterator(house.folder.path / run.id / "artifacts"))
+    ++files;
+  CHECK(files == 1);
+}
+
+TEST_CASE("cancelling reaches the plugin, and the run ends as it says") {
+  House house;
+  house.acts = {[](FakeRun& run) {
+    run.started();
+    const link::Message cancel = FakeRun::next(run.plugin);
+    if (cancel.type == "cancel" && text_of(cancel.body, "run") == run.id) run.closing("cancelled");
+    run.ended("exit", 0, "cancelled");
+    return true;
+  }};
+  house.go([&]() -> asio::awaitable<void> {
+    const LivePtr live = *house.runner.start(house.order());
+    while (live->run.state == State::queued) co_await live->changed.wait();
+    house.runner.cancel(live);
+    co_await house.runner.wait(live);
+    CHECK(live->run.state == State::cancelled);
+    CHECK(live->run.error->code == "run-cancelled");
+  });
+}
+
+TEST_CASE("limits: concurrency and cool-down for each hatch and target") {
+  House house;
+  house.hatch.concurrency = 1;
+  house.hatch.cooldown = 60s;
+  house.acts = {succeed};
+  house.go([&]() -> asio::awaitable<void> {
+    const LivePtr live = *house.runner.start(house.order());
+    const auto busy = house.runner.start(house.order());
+    CHECK(busy.error().problem.code == "busy");
+    CHECK(busy.error().retry_after >= 1);
+    const auto other = house.runner.start(house.order("db"));
+    CHECK(other.has_value());
+    co_await house.runner.wait(live);
+    co_await house.runner.wait(*other);
+    const auto early = house.runner.start(house.order());
+    CHECK(early.error().problem.code == "cooldown");
+    CHECK(early.error().retry_after >= 59);
+    CHECK(early.error().retry_after <= 60);
+    Order dry = house.order();
+    dry.preflight = true;
+    const auto preflight = house.runner.start(std::move(dry));
+    CHECK(preflight.has_value());
+    co_await house.runner.wait(*preflight);
+  });
+}
+
+TEST_CASE("the daemon's own limit holds across hatches, and is given back") {
+  Admission admission;
+  catalogue::Hatch hatch;
+  hatch.id = "a.b";
+  const auto now = std::chrono::steady_clock::now();
+  for (unsigned i = 0; i < Admission::max_running; ++i) REQUIRE(admission.enter(hatch, std::to_string(i), now));
+  CHECK(admission.enter(hatch, "one more", now).error().problem.code == "busy");
+  admission.leave(hatch, "0", now, now);
+  CHECK(admission.enter(hatch, "one more", now));
+}
+
+TEST_CASE("a dry run leaves no trace") {
+  House house;
+  house.acts = {succeed};
+  Order dry = house.order();
+  dry.preflight = true;
+  const Run run = house.run_to_end(std::move(dry));
+  CHECK(run.state == State::succeeded);
+  CHECK(house.store.size() == 0);
+  CHECK(house.disk.ids().empty());
+}
+
+TEST_CASE("stopping cancels and records what runs, and what does not end is recorded as it stands") {
+  House house;
+  std::promise<void> over;
+  house.acts = {[done = over.get_future().share()](FakeRun& run) {
+    run.started();
+    done.wait();
+    return false;
+  }};
+  std::string id;
+  house.go([&]() -> asio::awaitable<void> {
+    const LivePtr live = *house.runner.start(house.order());
+    id = live->run.id;
+    while (live->run.state == State::queued) co_await live->changed.wait();
+    co_await house.runner.stop(std::chrono::steady_clock::now() + 200ms);
+    CHECK(house.runner.start(house.order()).error().problem.code == "shutting-down");
+  });
+  over.set_value();
+  CHECK(house.disk.read_record(id)->state == State::cancelled);
+}
+
+TEST_CASE("a disk that refuses: looking goes on in memory, acting is not started") {
+  House house;
+  house.acts = {succeed};
+  std::filesystem::remove_all(house.folder.path);  // mkdirat() fails in a removed directory, for root too
+  const Run run = house.run_to_end(house.order());
+  CHECK(run.state == State::succeeded);
+  CHECK_FALSE(run.stored);
+  house.go([&]() -> asio::awaitable<void> {
+    const auto text = co_await house.runner.read(run.id, "result.txt");
+    CHECK(text.value_or("") == "all is well\n");
+  });
+  const Run acted = house.run_to_end(house.order("web", schema::Effect::act));
+  CHECK(acted.state == State::failed);
+  CHECK(acted.error->code == "no-space");
+}
+
+TEST_CASE("events are numbered, printable, and within bounds") {
+  Events events;
+  std::string type;
+  json::object data;
+  REQUIRE(read_event({{"event", "output"}, {"text", std::string(1000, 'x') + "\x1b[2J\xff"}}, type, data));
+  CHECK(text_of(data, "text").find('\x1b') == std::string::npos);
+  CHECK_FALSE(read_event({{"event", "state"}, {"state", "succeeded"}}, type, data));  // not a run's to say
+  for (int i = 0; i < 10'000; ++i) events.add("output", data);
+  CHECK(events.last() == 10'000);
+  CHECK(events.behind(10'000) == nullptr);
+  CHECK(events.behind(9'999)->number == 10'000);
+  const Event* oldest = events.behind(0);
+  REQUIRE(oldest);
+  CHECK(oldest->number > 10'000 - Events::max_count - 1);
+  CHECK(events.behind(oldest->number)->number == oldest->number + 1);
+  CHECK(to_sse(*oldest).starts_with("id: " + std::to_string(oldest->number) + "\nevent: output\ndata: {"));
+}

@@ -1,0 +1,1 @@
+hatchd_unit_test(supervisor hatchd_supervisor)

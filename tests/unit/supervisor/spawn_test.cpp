@@ -1,0 +1,58 @@
+#include "supervisor/spawn.hpp"
+
+#include <poll.h>
+#include <unistd.h>
+#include <sys/wait.h>
+
+#include <fstream>
+#include <set>
+#include <string>
+
+#include "catch.hpp"
+#include "supervisor/supervisor.hpp"
+#include "supervisor/users.hpp"
+
+using namespace hatchd;
+
+TEST_CASE("a program that cannot be run is a refusal with the reason") {
+  const auto child = supervisor::spawn("/no/such/program", "hatchd: test");
+  REQUIRE_FALSE(child);
+  CHECK(child.error().detail.find("ENOENT") != std::string::npos);
+}
+
+TEST_CASE("a child shows its title, and its channel ends when it does") {
+  // cat reads /dev/null and ends at once; only its name and its end matter here.
+  auto child = supervisor::spawn("/bin/cat", "hatchd: test child");
+  REQUIRE(child);
+  link::Message message;
+  CHECK(child->channel.wait(message, 5000) == link::Received::ended);
+  pollfd ended{child->pidfd.get(), POLLIN, 0};
+  CHECK(::poll(&ended, 1, 5000) == 1);
+  int status = -1;
+  CHECK(::waitpid(child->pid, &status, 0) == child->pid);
+  CHECK(status == 0);
+}
+
+TEST_CASE("restarts wait longer each time, and never for ever") {
+  using namespace std::chrono_literals;
+  CHECK(supervisor::back_off(0) == 100ms);
+  CHECK(supervisor::back_off(1) == 200ms);
+  CHECK(supervisor::back_off(5) == 3200ms);
+  CHECK(supervisor::back_off(9) == 30s);
+  CHECK(supervisor::back_off(4'000'000'000u) == 30s);
+}
+
+TEST_CASE("as root every process gets an id of its own, as anybody else none") {
+  const auto chosen = supervisor::choose_identities({"no-such-user-a", "no-such-user-b", "no-such-user-c"});
+  REQUIRE(chosen);
+  if (::geteuid() != 0) {
+    CHECK_FALSE(chosen->front.uid);
+    return;
+  }
+  REQUIRE(chosen->front.uid);
+  CHECK(chosen->transient);
+  const std::set<uid_t> ids{*chosen->front.uid, *chosen->targets.uid, *chosen->plugins.uid};
+  CHECK(ids.size() == 3);
+  for (const uid_t id : ids) CHECK((id >= 61184 && id <= 65519));
+  CHECK_FALSE(supervisor::choose_identities({"root", "root", "root"}));
+}
