@@ -138,8 +138,8 @@ int commands(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
+    rights::start_title(argv);
     if (std::strcmp(argv[0], "hatchd: front") == 0) {
-      rights::start_title(argv);
       rights::set_title(argv[0]);
       return serve_front(argv[0]);
     }

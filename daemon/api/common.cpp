@@ -59,7 +59,8 @@ http::Response refused(const Problem& problem, const http::Context& context) {
 
 boost::asio::awaitable<Result<runs::Run>> readable_run(Api& api, const http::Context& context, access::Action action) {
   const auto at = context.captures.find("id");
-  auto run = co_await api.runner.load(at == context.captures.end() ? std::string() : at->second);
+  const std::string id = at == context.captures.end() ? std::string() : at->second;
+  auto run = co_await api.runner.load(id);
   if (!run) {
     // An unreadable record is not the client's to understand.
     if (run.error().code != "run-unknown") co_return refuse("run-unknown", "the record of this run cannot be read");

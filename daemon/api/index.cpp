@@ -34,7 +34,8 @@ Answer index(Api& api, const http::Context& context) {
   const std::string door = catalogue::curl_door(door_of(api, context));
   std::string text = "hatchd: maintenance hatches into running processes\n\n";
   for (const Link& link : links) {
-    std::string line = "  " + door + link.path + (std::string_view(link.path).starts_with("/v1") ? "?format=text" : "");
+    std::string line =
+        "  " + door + link.path + (std::string_view(link.path).starts_with("/v1") ? " -H Accept:text/plain" : "");
     text += line + "\n      " + link.what + "\n";
   }
   for (const catalogue::Hatch& hatch : api.catalogue.hatches()) {

@@ -180,8 +180,11 @@ Answer invoke(Api& api, const http::Context& context) {
   access::Ask ask{access::Action::run, hatch.id, hatch.effect, hatch.role, ""};
   if (auto allowed = access::authorize(context.caller, ask, *policy); !allowed)
     co_return refused(allowed.error(), context);
-  if (!hatch.enabled)
-    co_return refused(Problem{"hatch-disabled", hatch.id + " is not enabled: " + hatch.why_not}, context);
+  if (!hatch.enabled) {
+    Problem off{"hatch-disabled", hatch.id + " is not enabled: " + hatch.why_not};
+    off.remedy = hatch.remedy;
+    co_return refused(off, context);
+  }
 
   runs::Order order;
   order.hatch = &hatch;

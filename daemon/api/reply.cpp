@@ -83,14 +83,14 @@ Answer reply(Api& api, const http::Context& context, const runs::Run& run, const
   const bool text = wanted.format == http::Format::text;
   http::Response response;
   if (!wanted.rendering.empty() && !run.error) {
-    response = http::text_response(status, co_await rendering_of(api, run, wanted.rendering));
-    if (response.body.empty()) {
+    std::string body = co_await rendering_of(api, run, wanted.rendering);
+    if (!body.empty()) {
+      response = http::text_response(status, std::move(body));
+    } else {
+      std::string names = "json";
+      for (const std::string& name : run.renderings) names += ", " + name;
       Problem problem{"params-invalid", "this run has no rendering \"" + wanted.rendering + "\""};
-      problem.errors.push_back({"/format", "the run made: json" + [&] {
-                                  std::string names;
-                                  for (const std::string& name : run.renderings) names += ", " + name;
-                                  return names;
-                                }()});
+      problem.errors.push_back({"/format", "the run made: " + names});
       response = http::problem_response(problem, context.request, wanted.format);
     }
   } else if (text || !wanted.rendering.empty()) {

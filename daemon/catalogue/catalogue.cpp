@@ -54,6 +54,7 @@ Hatch hatch_from(const std::string& plugin, const json::object& entry) {
   hatch.profiles = texts_of(entry, "profiles");
   hatch.enabled = flag_of(entry, "enabled");
   hatch.why_not = text_of(entry, "why_not");
+  hatch.remedy = text_of(entry, "remedy");
 
   // What this hatchd cannot do is listed all the same, so that nobody wonders where it went.
   if (!hatch.requirements.empty()) {
@@ -62,8 +63,9 @@ Hatch hatch_from(const std::string& plugin, const json::object& entry) {
   } else if (hatch.interactive) {
     hatch.enabled = false;
     hatch.why_not = "it is interactive, and this hatchd has no sessions yet";
+    hatch.remedy = "hatchd exec " + hatch.id + " runs it on a terminal";
   } else if (!hatch.enabled && hatch.why_not.empty()) {
-    hatch.why_not = "the configuration does not enable it: \"hatches\": {\"" + hatch.id + "\": {\"enabled\": true}}";
+    hatch.why_not = "the configuration does not enable it";
   }
   return hatch;
 }

@@ -152,6 +152,7 @@ json::object describe(const Hatch& hatch, const Door& door, const std::vector<st
   object["role"] = access::to_string(hatch.least_role());
   object["enabled"] = hatch.enabled;
   object["why_not"] = hatch.enabled ? json::value(nullptr) : json::value(hatch.why_not);
+  if (!hatch.enabled && !hatch.remedy.empty()) object["remedy"] = hatch.remedy;
   object["target"] = to_string(hatch.target);
   object["targets"] = json::value_from(targets_of(hatch, targets));
   object["max_pause_us"] = hatch.max_pause.count();
@@ -211,7 +212,9 @@ std::string list_text(const std::vector<const Hatch*>& hatches, const std::vecto
 
 std::string page_text(const Hatch& hatch, const Door& door, const std::vector<std::string>& targets) {
   std::string text = hatch.id + " - " + hatch::printable(hatch.title) + "\n\n";
-  if (!hatch.enabled) text += "  OFF: " + hatch::printable(hatch.why_not) + "\n\n";
+  if (!hatch.enabled)
+    text += "  OFF: " + hatch::printable(hatch.why_not) +
+            (hatch.remedy.empty() ? "" : "\n  remedy: " + hatch::printable(hatch.remedy)) + "\n\n";
   if (!hatch.documentation.empty()) text += wrapped(hatch.documentation, 2) + "\n";
   const auto fact = [&](std::string name, const std::string& value) {
     name.resize(13, ' ');

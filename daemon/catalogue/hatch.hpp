@@ -29,6 +29,7 @@ struct Hatch {
   std::vector<std::string> flags, capabilities, renderings, artifact_types, requirements, profiles;
   bool enabled = false;
   std::string why_not;   // when it is not enabled
+  std::string remedy;    // and the key that enables it, where there is one
   std::string bound_to;  // the only target that it applies to (recipes); "": every one
 
   // The lowest role that may run it without raising its effect by parameters.

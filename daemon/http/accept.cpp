@@ -1,9 +1,9 @@
 // Which representation a client prefers: ?format= first, then Accept (RFC 9110, section 12.5.1).
 #include <algorithm>
 #include <array>
-#include <cctype>
 
 #include "http/message.hpp"
+#include "http/text.hpp"
 
 namespace hatchd::http {
 namespace {
@@ -16,18 +16,6 @@ struct Choice {
   int specificity = -1;
   std::size_t position = 0;
 };
-
-std::string_view trim(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
-
-bool same(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
-    return std::tolower(static_cast<unsigned char>(x)) == std::tolower(static_cast<unsigned char>(y));
-  });
-}
 
 // "0.8" to 800. What is not a weight counts as 0: better something else than a guess.
 unsigned thousandths(std::string_view text) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <boost/json.hpp>
-#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <set>
@@ -12,6 +11,7 @@
 #include "base/json.hpp"
 #include "hatch/json.hpp"
 #include "http/duplicates.hpp"
+#include "http/text.hpp"
 #include "schema/schema.hpp"
 
 namespace hatchd::http {
@@ -26,18 +26,8 @@ bool is_reserved(std::string_view name) { return std::find(reserved.begin(), res
 
 std::string_view canonical(std::string_view name) { return name == "dry-run" ? "dry_run" : name; }
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
-}
-
 // "application/json; charset=utf-8" to "application/json".
-std::string media_type(std::string_view header) {
-  std::string type = lower(header.substr(0, header.find(';')));
-  while (!type.empty() && (type.back() == ' ' || type.back() == '\t')) type.pop_back();
-  return type;
-}
+std::string media_type(std::string_view header) { return lower(trim(header.substr(0, header.find(';')))); }
 
 char first_character(std::string_view text) {
   const std::size_t at = text.find_first_not_of(" \t\r\n");

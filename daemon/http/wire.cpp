@@ -17,11 +17,13 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/status.hpp>
 #include <boost/beast/http/string_body.hpp>
-#include <cctype>
-#include <ctime>
+#include <cstdio>
 
 #include "base/log.hpp"
 #include "hatch/json.hpp"
+#include "http/head.hpp"
+#include "http/strict.hpp"
+#include "http/text.hpp"
 
 namespace hatchd::http {
 namespace {
@@ -38,187 +40,6 @@ constexpr std::size_t file_piece = 64 * 1024;
 // How much one session may move before others get their turn.
 constexpr std::size_t turn_bytes = 512 * 1024;
 constexpr unsigned turn_requests = 16;
-
-bool same(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
-    return std::tolower(static_cast<unsigned char>(x)) == std::tolower(static_cast<unsigned char>(y));
-  });
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
-}
-
-// ---- reading: what Beast lets through and we do not
-// --------------------------------------------------------------------
-
-// Line structure of a header block that ends with an empty line. Two readers that disagree about where a line ends are
-// how requests are smuggled (RFC 9112, section 11.2), so only the strict form passes.
-const char* fault_of_lines(std::string_view head) {
-  for (std::size_t i = 0; i < head.size(); ++i) {
-    const auto c = static_cast<unsigned char>(head[i]);
-    if (c == '\r' ? i + 1 == head.size() || head[i + 1] != '\n' : c == '\n' && (i == 0 || head[i - 1] != '\r'))
-      return "a line does not end with CR LF";
-    if (c == '\n' && i + 1 < head.size() && (head[i + 1] == ' ' || head[i + 1] == '\t'))
-      return "a header is folded over several lines";
-    if ((c < 0x20 && c != '\t' && c != '\r' && c != '\n') || c == 0x7F) return "the header holds control characters";
-  }
-  return nullptr;
-}
-
-// What can be told from the first bytes, so that nobody waits for the end of a header that does not come.
-const char* fault_of_start(std::string_view bytes, std::size_t from) {
-  if (bytes.empty()) return nullptr;
-  if (bytes[0] == '\x16') return "this is a TLS handshake, and plain HTTP is spoken here";
-  if (!std::isalpha(static_cast<unsigned char>(bytes[0])) && bytes[0] != '\r') return "this is not HTTP";
-  const std::size_t newline = bytes.find('\n', from);
-  if (newline != bytes.npos && (newline == 0 || bytes[newline - 1] != '\r')) return "a line does not end with CR LF";
-  return nullptr;
-}
-
-bool is_host(std::string_view host) {
-  return std::all_of(host.begin(), host.end(), [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) ||
-           std::string_view("-._~:[]%").find(c) != std::string_view::npos;
-  });
-}
-
-// Fields that say where a message ends, or whom it is for, must say it once and plainly (RFC 9112,
-// sections 3.2, 6.1, 6.3).
-const char* fault_of_fields(const Parser::value_type& message) {
-  std::size_t lengths = 0, encodings = 0, hosts = 0;
-  for (const auto& field : message) {
-    const std::string_view value(field.value().data(), field.value().size());
-    switch (field.name()) {
-      case beast::field::content_length:
-        ++lengths;
-        if (value.empty() || value.find_first_not_of("0123456789") != value.npos)
-          return "Content-Length is not a number";
-        break;
-      case beast::field::transfer_encoding:
-        ++encodings;
-        if (!same(value, "chunked")) return "Transfer-Encoding is not \"chunked\"";
-        break;
-      case beast::field::host:
-        ++hosts;
-        if (!is_host(value)) return "Host is not a host";
-        break;
-      default: break;
-    }
-  }
-  if (lengths > 1) return "there is more than one Content-Length";
-  if (encodings > 1) return "there is more than one Transfer-Encoding";
-  if (lengths && encodings) return "there are both Content-Length and Transfer-Encoding";
-  if (encodings && message.version() < 11) return "HTTP/1.0 has no Transfer-Encoding";
-  if (hosts > 1) return "there is more than one Host";
-  if (hosts == 0 && message.version() >= 11) return "Host is missing";
-  return nullptr;
-}
-
-// Splits the request target. Absolute form ("http://h/livez") is for proxies, and a server takes it too (RFC 9112,
-// section 3.2.2); its host must be that of Host, or two readers would disagree about whom the request is for.
-const char* fault_of_target(Request& request) {
-  std::string_view target = request.target;
-  const std::string scheme = lower(target.substr(0, 8));
-  if (scheme.starts_with("http://") || scheme.starts_with("https://")) {
-    target.remove_prefix(target.find("//") + 2);
-    const std::size_t end = target.find_first_of("/?");
-    if (!same(target.substr(0, end), request.header("host")))
-      return "the host of the address is not that of the Host header";
-    target.remove_prefix(end == target.npos ? target.size() : end);
-    if (target.empty() || target[0] == '?') request.path = "/";
-  } else if (target == "*" && request.method == "OPTIONS") {
-    request.path = "*";
-    return nullptr;
-  } else if (!target.starts_with('/')) {
-    return "the address does not begin with /";
-  }
-  if (target.find('#') != target.npos) return "the address holds a fragment";
-
-  const std::size_t question = target.find('?');
-  const std::string_view raw_path = target.substr(0, question);
-  // Segments are split after decoding, and no name holds a slash.
-  if (lower(raw_path).find("%2f") != std::string::npos) return "the path holds an encoded slash";
-  const auto path = url_decode(raw_path, false);
-  if (!path ||
-      std::any_of(path->begin(), path->end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }))
-    return "the path holds a broken %-escape, a control character or bytes that are not UTF-8";
-  if (!path->empty()) request.path = *path;
-  if (question != target.npos) {
-    auto query = parse_form(target.substr(question + 1));
-    if (!query) return "the query cannot be decoded";
-    request.query = std::move(*query);
-  }
-  return nullptr;
-}
-
-// ---- writing
-// ---------------------------------------------------------------------------------------------------------------
-
-// RFC 9110, section 5.6.7; made once a second.
-const std::string& date_now() {
-  thread_local std::time_t at = 0;
-  thread_local std::string text;
-  const std::time_t now = std::time(nullptr);
-  if (now != at || text.empty()) {
-    static constexpr const char* days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    static constexpr const char* months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                             "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    std::tm utc{};
-    ::gmtime_r(&now, &utc);
-    char buffer[64];
-    std::snprintf(buffer, sizeof buffer, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[utc.tm_wday], utc.tm_mday,
-                  months[utc.tm_mon], utc.tm_year + 1900, utc.tm_hour, utc.tm_min, utc.tm_sec);
-    text = buffer;
-    at = now;
-  }
-  return text;
-}
-
-void append_field(std::string& head, std::string_view name, std::string_view value) {
-  (head += name) += ": ";
-  // A line break in a value would begin a header, or a body, of somebody else's choice.
-  for (const char c : value) head += (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7F ? ' ' : c;
-  head += "\r\n";
-}
-
-struct Framing {
-  bool body = true;  // false: HEAD, 204, 304
-  bool chunked = false;
-  bool keep_alive = true;
-};
-
-std::string head_of(const Request& request, const Response& response, const Framing& framing, bool http11) {
-  std::string head = http11 ? "HTTP/1.1 " : "HTTP/1.0 ";
-  head.reserve(512);
-  const auto reason = beast::obsolete_reason(static_cast<beast::status>(response.status));
-  head += std::to_string(response.status);
-  ((head += ' ').append(reason.data(), reason.size())) += "\r\n";
-
-  bool cache_control = false;
-  for (const auto& [name, value] : response.headers) {
-    cache_control = cache_control || same(name, "cache-control");
-    append_field(head, name, value);
-  }
-  append_field(head, "Date", date_now());
-  if (!cache_control) append_field(head, "Cache-Control", "no-store");
-  append_field(head, "X-Content-Type-Options", "nosniff");
-  append_field(head, "X-Robots-Tag", "noindex");
-  append_field(head, "Hatchd-Request-Id", request.id);
-
-  const bool has_length =
-      !response.stream && response.status >= 200 && response.status != 204 && response.status != 304;
-  if (has_length)
-    append_field(head, "Content-Length", std::to_string(response.file ? response.file_bytes : response.body.size()));
-  if (framing.chunked) append_field(head, "Transfer-Encoding", "chunked");
-  if (!framing.keep_alive)
-    append_field(head, "Connection", "close");
-  else if (!http11)
-    append_field(head, "Connection", "keep-alive");
-  return head += "\r\n";
-}
 
 void log_request(const Request& request, const Response& response, std::chrono::microseconds took) {
   // Without the query, which may hold what the schema calls secret. Probes and lists are for debugging; effects and
@@ -254,9 +75,6 @@ class Reservation {
   std::shared_ptr<Exchange> exchange_;
   std::size_t bytes_ = 0;
 };
-
-// ---- the session
-// -----------------------------------------------------------------------------------------------------------
 
 class Connection : public Session, public std::enable_shared_from_this<Connection> {
  public:
@@ -415,7 +233,8 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
     if (request.headers.size() > limits.header_fields)
       co_return refuse_with(incoming, "header-too-large",
                             "there are more than " + std::to_string(limits.header_fields) + " header fields");
-    if (const char* fault = fault_of_fields(message)) co_return refuse_with(incoming, "malformed", fault);
+    if (const char* fault = fault_of_fields(request.headers, message.version() >= 11))
+      co_return refuse_with(incoming, "malformed", fault);
     if (const char* fault = fault_of_target(request)) co_return refuse_with(incoming, "malformed", fault);
   }
 
@@ -476,11 +295,13 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   // False: the connection is of no further use.
   asio::awaitable<bool> send(Incoming& incoming, Response& response, bool keep) {
     Framing framing;
+    framing.http11 = incoming.http11;
     framing.body = incoming.request.method != "HEAD" && response.status != 204 && response.status != 304;
     framing.chunked = response.stream && incoming.http11;
     // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
     framing.keep_alive = keep && !(response.stream && !incoming.http11);
-    const std::string head = head_of(incoming.request, response, framing, incoming.http11);
+    const auto reason = beast::obsolete_reason(static_cast<beast::status>(response.status));
+    const std::string head = head_of(incoming.request, response, framing, {reason.data(), reason.size()});
 
     const bool whole = framing.body && !response.stream && !response.file;
     bool sent = co_await write(head, whole ? std::string_view(response.body) : std::string_view());

@@ -74,7 +74,7 @@
 //
 // ---- role "front" --------------------------------------------------------------------------------------------------------
 //   setup    {"configuration": the effective configuration without profiles and secrets of plugins, "catalogue": [MANIFEST
-//            whose HATCHes also have "enabled": bool, ["why_not",] "role", "cooldown_ms", "concurrency", "timeout_ms",
+//            whose HATCHes also have "enabled": bool, ["why_not", "remedy",] "role", "cooldown_ms", "concurrency", "timeout_ms",
 //            "max_pause_us", "profiles": [NAME…], ["bound_to": the only target it applies to]; or {"plugin", "problem"}],
 //            "listeners": [{"unix": PATH} | {"tcp": "ADDRESS:PORT"}],
 //            "reserved_uids": [N…] (peers with these have no role), "admin_uids": [N…] (zero configuration), "temporary": bool}

@@ -44,7 +44,7 @@ class Pool {
   // Runs `work` on a thread of the pool and resumes the caller on its own executor with what it returned.
   // Give the lambda a name before the co_await: g++ 12 copies closures and other aggregates that are temporaries of a
   // co_await expression byte by byte, which breaks their strings (GCC bug 99576 and its relatives). The same goes for
-  // aggregate arguments of every coroutine that is awaited.
+  // aggregates and for `a ? b : c` of class type among the arguments of every coroutine that is awaited.
   template <class Work>
   asio::awaitable<std::invoke_result_t<Work>> run(Work work) {
     using Value = std::invoke_result_t<Work>;

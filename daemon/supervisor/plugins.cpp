@@ -114,17 +114,22 @@ std::string upper_of(std::string_view effect, std::string_view other) {
   return std::string(schema::to_string(std::max(a, b)));
 }
 
-// Why a hatch is not on, "" when it is.
-std::string why_not(const json::object& hatch, const std::string& id, const LoadedPlugin& plugin, const config::Config& config) {
+// Why a hatch is not on, and the key that changes it; empty when it is on.
+struct Off {
+  std::string why, remedy;
+};
+
+Off why_not(const json::object& hatch, const std::string& id, const LoadedPlugin& plugin, const config::Config& config) {
   const auto own = config.hatches.find(id);
   const std::optional<bool> wanted = own == config.hatches.end() ? std::nullopt : own->second.enabled;
-  if (wanted == false) return "switched off by \"hatches\": {\"" + id + "\": {\"enabled\": false}}";
+  const std::string enable = "\"hatches\": {\"" + id + "\": {\"enabled\": true}} in the configuration";
+  if (wanted == false) return {"the configuration switches it off", enable};
   if (text_of(hatch, "effect") == "disrupt" && wanted != true)
-    return "it disrupts, so it is off until it is named: \"hatches\": {\"" + id + "\": {\"enabled\": true}} (or --enable " + id + ")";
+    return {"it disrupts, so it is off until it is named", enable + " (hatchd --pid: --enable " + id + ")"};
   if (plugin.manifest.contains("profile")) {
     const auto configured = config.plugins.find(plugin.name);
     if (configured == config.plugins.end() || configured->second.profiles.empty())
-      return "its plugin has no profile: \"plugins\": {\"" + plugin.name + "\": {\"profiles\": {\"default\": {…}}}}";
+      return {"its plugin has no profile", "\"plugins\": {\"" + plugin.name + "\": {\"profiles\": {\"default\": {…}}}} in the configuration"};
   }
   return {};
 }
@@ -259,14 +264,15 @@ json::array catalogue(const Plugins& plugins, const config::Config& config) {
         for (const auto& profile : configured->second.profiles) profiles.emplace_back(profile.key());
       hatch["profiles"] = std::move(profiles);
 
-      std::string reason = why_not(hatch, id, plugin, config);
+      Off off = why_not(hatch, id, plugin, config);
       const auto [owner, fresh] = owners.emplace(id + " " + text_of(hatch, "kind"), name);
       if (!fresh) {
-        reason = "the plugin " + owner->second + " brings a hatch of the same id and kind";
-        log::warning("a hatch is left out", {{"plugin", name}, {"hatch", id}, {"why", reason}});
+        off = {"the plugin " + owner->second + " brings a hatch of the same id and kind", "enable one of the two plugins"};
+        log::warning("a hatch is left out", {{"plugin", name}, {"hatch", id}, {"why", off.why}});
       }
-      hatch["enabled"] = reason.empty();
-      if (!reason.empty()) hatch["why_not"] = reason;
+      hatch["enabled"] = off.why.empty();
+      if (!off.why.empty()) hatch["why_not"] = off.why;
+      if (!off.remedy.empty()) hatch["remedy"] = off.remedy;
     }
     all.push_back(std::move(entry));
   }

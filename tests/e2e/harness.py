@@ -22,7 +22,7 @@ BUILD = pathlib.Path(os.environ.get("HATCHD_BUILD", ROOT / "build" / "release"))
 BIN = BUILD / "bin"
 HATCHD, HATCHCTL, DEMO = str(BIN / "hatchd"), str(BIN / "hatchctl"), str(BIN / "hatchd-demo")
 AM_ROOT = os.geteuid() == 0
-SANITIZED = "HATCHD_SANITIZE:BOOL=ON" in (BUILD / "CMakeCache.txt").read_text()
+SANITIZED = (BUILD / "CMakeCache.txt").exists() and "HATCHD_SANITIZE:BOOL=ON" in (BUILD / "CMakeCache.txt").read_text()
 
 
 def wait_until(what, condition, seconds=20.0):

@@ -40,7 +40,7 @@ TEST_CASE("hatches that look are on, those that disrupt only by name") {
   auto catalogue = supervisor::catalogue(plugins, config);
   CHECK(flag_of(hatch(catalogue, 0), "enabled"));
   CHECK_FALSE(flag_of(hatch(catalogue, 1), "enabled"));
-  CHECK(text_of(hatch(catalogue, 1), "why_not").find("demo.break") != std::string::npos);
+  CHECK(text_of(hatch(catalogue, 1), "remedy").find("demo.break") != std::string::npos);
   CHECK(supervisor::enabled_hatches(catalogue, "demo").size() == 1);
 
   config.hatches["demo.break"].enabled = true;
