@@ -212,6 +212,8 @@ asio::awaitable<void> Runner::conclude(LivePtr live) {
     const json::object* body = object_of(live->refused->body, "problem");
     Problem problem =
         body ? problem_from_json(*body) : Problem{"run-failed", "the plugin refused the run and did not say why"};
+    // Asked to stop before its process began: nothing failed.
+    if (problem.code == "run-cancelled" && live->cancel_asked) co_return end(live, State::cancelled, std::move(problem));
     // Only what a plugin's process can know; the rest of the codes are the front's own.
     constexpr std::array allowed{"target-unknown", "target-gone", "target-ambiguous", "rights-missing", "run-crashed"};
     if (std::find(allowed.begin(), allowed.end(), problem.code) == allowed.end()) problem.code = "run-failed";

@@ -36,6 +36,7 @@ int run_role() {
 
 int main(int, char** argv) {
   rights::start_title(argv);
+  if (argv[0]) rights::set_title(argv[0]);
   std::string_view name = argv[0] ? argv[0] : "hatchd-worker";
   if (name.starts_with("hatchd: ")) name.remove_prefix(8);
   log::start(name);

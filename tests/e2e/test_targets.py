@@ -1,9 +1,11 @@
 """How targets are found, named, lost and found again."""
 
 import os
+import pathlib
 import shutil
 import signal
 import socket
+import tempfile
 
 import pytest
 
@@ -38,12 +40,13 @@ def test_facts_of_a_process(daemon, demo):
 
 
 @pytest.fixture
-def copy(tmp_path):
-    """A demo with a path and a name of its own, so that nothing else on this machine matches."""
-    os.chmod(tmp_path, 0o755)
-    path = tmp_path / f"shop-{os.getpid()}"
-    shutil.copy(DEMO, path)
-    return path
+def copy():
+    """A demo with a path and a name of its own, so that nothing else on this machine matches; any user may start it."""
+    with tempfile.TemporaryDirectory(prefix="e2e-shop-") as folder:
+        os.chmod(folder, 0o755)
+        path = pathlib.Path(folder) / f"shop-{os.getpid()}"
+        shutil.copy(DEMO, path)
+        yield path
 
 
 def guarded(matcher):
