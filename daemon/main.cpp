@@ -12,6 +12,7 @@
 #include "config/token.hpp"
 #include "front/front.hpp"
 #include "link/protocol.hpp"
+#include "plugin_new.hpp"
 #include "supervisor/plugins.hpp"
 #include "supervisor/supervisor.hpp"
 #include "supervisor/zero.hpp"
@@ -29,7 +30,8 @@ int serve_file(const std::string& file) {
   config::Loaded loaded = config::load(file, &targets::check);
   for (const config::Fault& fault : loaded.faults) std::fprintf(stderr, "%s\n", config::to_string(fault).c_str());
   if (!loaded.faults.empty()) {
-    std::fprintf(stderr, "hatchd: %zu problem%s, not started\n", loaded.faults.size(), loaded.faults.size() == 1 ? "" : "s");
+    std::fprintf(stderr, "hatchd: %zu problem%s, not started\n", loaded.faults.size(),
+                 loaded.faults.size() == 1 ? "" : "s");
     return 78;
   }
   supervisor::Service service;
@@ -67,9 +69,12 @@ int commands(int argc, char** argv) {
   int pid = 0;
   const auto serving_options = [&](CLI::App* command) {
     command->add_option("--config", file, "The configuration (default: " + file + ")");
-    auto* by_pid = command->add_option("--pid", pid, "Serve this process, without a configuration")->check(CLI::PositiveNumber);
+    auto* by_pid =
+        command->add_option("--pid", pid, "Serve this process, without a configuration")->check(CLI::PositiveNumber);
     auto* by_name = command->add_option("--name", zero.name, "Serve the process of this name")->excludes(by_pid);
-    command->add_option("--unit", zero.unit, "Serve the processes of this systemd unit")->excludes(by_pid)->excludes(by_name);
+    command->add_option("--unit", zero.unit, "Serve the processes of this systemd unit")
+        ->excludes(by_pid)
+        ->excludes(by_name);
     command->add_flag("--tcp", zero.tcp, "Without a configuration: also listen on loopback, with a token");
     command->add_option("--enable", zero.enable, "Without a configuration: switch on a hatch that disrupts");
   };
@@ -107,6 +112,12 @@ int commands(int argc, char** argv) {
   token_new->add_flag("--install", install, "Write the entry beside the configuration, and a header file for curl");
   token_new->add_option("--config", file, "The configuration (default: " + file + ")");
 
+  std::string plugin_folder;
+  CLI::App* plugin = app.add_subcommand("plugin", "Write a plugin");
+  plugin->require_subcommand(1);
+  CLI::App* plugin_new = plugin->add_subcommand("new", "Make a complete small plugin to start from");
+  plugin_new->add_option("folder", plugin_folder, "A new folder")->required();
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& done) {
@@ -120,15 +131,21 @@ int commands(int argc, char** argv) {
     exec.plugin_directories = supervisor::plugin_directories({});
     return worker::exec_command(exec);
   }
-  if (*check) return plugin_file.empty() ? config::check_command(file, &targets::check) : worker::check_plugin_command(plugin_file);
+  if (*check)
+    return plugin_file.empty() ? config::check_command(file, &targets::check)
+                               : worker::check_plugin_command(plugin_file);
   if (*show) return config::show_command(file, &targets::check);
   if (*schema) return config::schema_command();
   if (*token_new) return config::token_new_command(token_name, token_role, install, file);
 
+  if (*plugin_new) return plugin_new_command(plugin_folder);
+
   if (pid != 0) zero.pid = pid;
   const bool zero_configuration = zero.pid || !zero.name.empty() || !zero.unit.empty();
   if (!zero_configuration && (zero.tcp || !zero.enable.empty())) {
-    std::fprintf(stderr, "hatchd: --tcp and --enable go with --pid, --name or --unit; a configuration says it in \"listen\" and \"hatches\"\n");
+    std::fprintf(stderr,
+                 "hatchd: --tcp and --enable go with --pid, --name or --unit; a configuration says it in \"listen\" "
+                 "and \"hatches\"\n");
     return 2;
   }
   return zero_configuration ? supervisor::serve_without_configuration(zero) : serve_file(file);
@@ -143,7 +160,9 @@ int main(int argc, char** argv) {
       rights::set_title(argv[0]);
       return serve_front(argv[0]);
     }
-    log::start("supervisor", std::getenv("HATCHD_LOG") && std::strcmp(std::getenv("HATCHD_LOG"), "debug") == 0 ? log::Level::debug : log::Level::info);
+    log::start("supervisor", std::getenv("HATCHD_LOG") && std::strcmp(std::getenv("HATCHD_LOG"), "debug") == 0
+                                 ? log::Level::debug
+                                 : log::Level::info);
     return commands(argc, argv);
   } catch (const std::exception& error) {
     log::error("hatchd met its own bug", {{"what", error.what()}});

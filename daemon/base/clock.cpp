@@ -33,7 +33,8 @@ std::string new_ulid() {
   thread_local std::uint64_t last_ms = 0;
   thread_local std::array<std::uint8_t, 10> random{};
   const auto ms = static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count());
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count());
   if (ms > last_ms) {
     last_ms = ms;
     if (::getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size()))
@@ -48,7 +49,8 @@ std::string new_ulid() {
   // 80 bits as sixteen groups of five.
   for (unsigned group = 0; group < 16; ++group) {
     unsigned value = 0;
-    for (unsigned bit = group * 5; bit < group * 5 + 5; ++bit) value = value << 1 | (random[bit / 8] >> (7 - bit % 8) & 1u);
+    for (unsigned bit = group * 5; bit < group * 5 + 5; ++bit)
+      value = value << 1 | (random[bit / 8] >> (7 - bit % 8) & 1u);
     id[10 + group] = crockford[value];
   }
   return id;

@@ -2,8 +2,10 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -52,7 +54,7 @@ Result<UniqueFd> sealed_memfd(const char* name, std::string_view bytes) {
 }
 
 Result<std::string> read_memfd(int fd, std::size_t max) {
-  struct stat info{};
+  struct stat info {};
   if (::fstat(fd, &info) != 0) return refuse("malformed", "fstat: " + errno_text(errno));
   if (!S_ISREG(info.st_mode)) return refuse("malformed", "not a memory file");
   const auto size = static_cast<std::size_t>(info.st_size);
@@ -69,6 +71,13 @@ Result<std::string> read_memfd(int fd, std::size_t max) {
   }
   content.resize(at);
   return content;
+}
+
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 65'536);
+  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 std::string errno_text(int error) {

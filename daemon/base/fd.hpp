@@ -58,10 +58,15 @@ Result<std::string> read_file_at(int dirfd, const char* path, std::size_t max);
 // Writes all of `bytes`; false with errno set.
 bool write_all(int fd, std::string_view bytes);
 
-// An anonymous file that holds `bytes`, sealed against every change, positioned at 0: the reader need not fear that it shrinks.
+// An anonymous file that holds `bytes`, sealed against every change, positioned at 0: the reader need not fear that it
+// shrinks.
 Result<UniqueFd> sealed_memfd(const char* name, std::string_view bytes);
 // The whole content of a memfd received from another process, which may lie about it; refused beyond `max`.
 Result<std::string> read_memfd(int fd, std::size_t max);
+
+// Raises the soft limit on descriptors to the hard one, at most 65536. The soft limit of 1024 is for programs that use
+// select(2).
+void raise_descriptor_limit();
 
 // strerror_r with the name: "ENOENT (No such file or directory)".
 std::string errno_text(int error);

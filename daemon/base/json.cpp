@@ -1,8 +1,8 @@
 #include "base/json.hpp"
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <boost/json/basic_parser_impl.hpp>
-#include <algorithm>
 #include <utility>
 
 #include "hatch/json.hpp"
@@ -112,8 +112,8 @@ class Layout {
   struct Level {
     bool object;
     std::size_t count;
-    std::size_t begin;  // offset behind the opening bracket
-    bool lines;         // one element a line
+    std::size_t begin;                  // offset behind the opening bracket
+    bool lines;                         // one element a line
     std::vector<std::size_t> elements;  // offsets of the elements of a compact array
   };
 
@@ -229,7 +229,8 @@ Result<std::string> pretty_text(std::string_view text, unsigned indent, std::str
   json::error_code error;
   const std::size_t read = parser.write_some(false, text.data(), text.size(), error);
   if (!error && text.find_first_not_of(" \t\r\n", read) != std::string_view::npos) error = json::error::extra_data;
-  if (error) return refuse(std::string(code), "not valid JSON at byte " + std::to_string(read) + ": " + error.message());
+  if (error)
+    return refuse(std::string(code), "not valid JSON at byte " + std::to_string(read) + ": " + error.message());
   return parser.handler().layout.take();
 }
 

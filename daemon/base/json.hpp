@@ -20,7 +20,8 @@ const boost::json::array* array_of(const boost::json::object& object, std::strin
 std::vector<std::string> texts_of(const boost::json::object& object, std::string_view name);
 
 // Parses strict JSON, at most `max_depth` deep. The problem (`code`) names line and column.
-Result<boost::json::value> parse_json(std::string_view text, std::string_view code = "malformed", unsigned max_depth = 32);
+Result<boost::json::value> parse_json(std::string_view text, std::string_view code = "malformed",
+                                      unsigned max_depth = 32);
 
 // Two spaces an indent, a line a member, short arrays of scalars on one line; ends without a newline.
 // `indent`: how deep the value will stand in the text around it.

@@ -1,6 +1,7 @@
 // One line for each event on stderr, where journald or the container's log picks it up:
 //   log::warning("plugin process ended", {{"plugin", name}, {"signal", 11}});
-// The message is constant text, everything variable is a field. Values are made printable; secrets are the caller's care.
+// The message is constant text, everything variable is a field. Values are made printable; secrets are the caller's
+// care.
 #pragma once
 
 #include <concepts>
@@ -18,8 +19,7 @@ struct Field {
   Field(std::string_view name, const std::string& value) : name(name), value(value) {}
   Field(std::string_view name, const char* value) : name(name), value(value) {}
   template <class N>
-    requires std::integral<N>
-  Field(std::string_view name, N value) : name(name), value(std::to_string(value)) {}
+  requires std::integral<N> Field(std::string_view name, N value) : name(name), value(std::to_string(value)) {}
 };
 
 enum class Level { debug, info, warning, error };
@@ -28,9 +28,17 @@ enum class Level { debug, info, warning, error };
 void start(std::string_view process, Level lowest = Level::info);
 
 void write(Level level, std::string_view message, std::initializer_list<Field> fields);
-inline void debug(std::string_view message, std::initializer_list<Field> fields = {}) { write(Level::debug, message, fields); }
-inline void info(std::string_view message, std::initializer_list<Field> fields = {}) { write(Level::info, message, fields); }
-inline void warning(std::string_view message, std::initializer_list<Field> fields = {}) { write(Level::warning, message, fields); }
-inline void error(std::string_view message, std::initializer_list<Field> fields = {}) { write(Level::error, message, fields); }
+inline void debug(std::string_view message, std::initializer_list<Field> fields = {}) {
+  write(Level::debug, message, fields);
+}
+inline void info(std::string_view message, std::initializer_list<Field> fields = {}) {
+  write(Level::info, message, fields);
+}
+inline void warning(std::string_view message, std::initializer_list<Field> fields = {}) {
+  write(Level::warning, message, fields);
+}
+inline void error(std::string_view message, std::initializer_list<Field> fields = {}) {
+  write(Level::error, message, fields);
+}
 
 }  // namespace hatchd::log

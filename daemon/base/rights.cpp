@@ -11,16 +11,20 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/json.hpp>
 #include <cerrno>
 #include <cstring>
 #include <initializer_list>
 #include <memory>
 
 #include "base/fd.hpp"
+#include "base/json.hpp"
 
 extern char** environ;
 
 namespace hatchd::rights {
+
+namespace json = boost::json;
 
 namespace {
 
@@ -35,22 +39,25 @@ cap_value_t number_of(const std::string& name) {
   return cap_from_name(("cap_" + name).c_str(), &value) == 0 ? value : -1;
 }
 
-// ---- seccomp ----------------------------------------------------------------------------------------------------------
-// Lists of what is forbidden rather than of what is allowed: libraries change the calls they make between versions, and a
-// filter that breaks the daemon after an update gets switched off. Each list says what a process of that kind could
-// otherwise do to the machine or to its siblings. Forbidden calls answer EPERM, so that a library's fall-back works.
+// ---- seccomp
+// ---------------------------------------------------------------------------------------------------------- Lists of
+// what is forbidden rather than of what is allowed: libraries change the calls they make between versions, and a filter
+// that breaks the daemon after an update gets switched off. Each list says what a process of that kind could otherwise
+// do to the machine or to its siblings. Forbidden calls answer EPERM, so that a library's fall-back works.
 
 constexpr std::initializer_list<const char*> for_all = {
     // the kernel itself
-    "bpf", "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "reboot", "swapon", "swapoff",
-    "iopl", "ioperm", "acct", "quotactl", "nfsservctl", "syslog", "settimeofday", "clock_settime", "adjtimex",
-    "clock_adjtime", "stime", "sethostname", "setdomainname", "perf_event_open", "lookup_dcookie", "vhangup",
+    "bpf", "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "reboot", "swapon",
+    "swapoff", "iopl", "ioperm", "acct", "quotactl", "nfsservctl", "syslog", "settimeofday", "clock_settime",
+    "adjtimex", "clock_adjtime", "stime", "sethostname", "setdomainname", "perf_event_open", "lookup_dcookie",
+    "vhangup",
     // mounts and namespaces
     "mount", "umount", "umount2", "move_mount", "open_tree", "fsopen", "fsmount", "fsconfig", "fspick", "mount_setattr",
     "pivot_root", "chroot", "unshare", "setns",
     // keys, and calls whose main users are exploits
     "add_key", "request_key", "keyctl", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register",
-    "open_by_handle_at", "name_to_handle_at", "process_madvise", "process_mrelease", "kcmp", "personality", "mknod", "mknodat"};
+    "open_by_handle_at", "name_to_handle_at", "process_madvise", "process_mrelease", "kcmp", "personality", "mknod",
+    "mknodat"};
 
 constexpr std::initializer_list<const char*> starting_programs = {"execve", "execveat"};
 constexpr std::initializer_list<const char*> touching_others = {
@@ -92,7 +99,8 @@ class Rules {
   void add(const char* name, std::initializer_list<scmp_arg_cmp> where, std::uint32_t action = SCMP_ACT_ERRNO(EPERM)) {
     const int call = seccomp_syscall_resolve_name(name);
     if (call < 0) return;  // not a call of this architecture
-    const int error = seccomp_rule_add_array(context_, action, call, static_cast<unsigned>(where.size()), std::data(where));
+    const int error =
+        seccomp_rule_add_array(context_, action, call, static_cast<unsigned>(where.size()), std::data(where));
     if (error != 0 && error_ == 0) error_ = error;
   }
   scmp_filter_ctx context_;
@@ -132,9 +140,7 @@ Result<void> load_filter(Filter filter) {
       no_signals();
       no_new_processes();
       break;
-    case Filter::plugin:
-      rules.forbid(starting_programs);
-      break;
+    case Filter::plugin: rules.forbid(starting_programs); break;
     case Filter::digest:
       rules.forbid(starting_programs);
       rules.forbid(touching_others);
@@ -194,6 +200,23 @@ std::size_t title_room = 0;
 
 }  // namespace
 
+Rights rights_of(const json::object& setup) {
+  Rights rights;
+  const json::object* given = object_of(setup, "rights");
+  if (!given) return rights;
+  if (given->contains("uid")) rights.uid = static_cast<uid_t>(number_of(*given, "uid"));
+  if (given->contains("gid")) rights.gid = static_cast<gid_t>(number_of(*given, "gid"));
+  rights.capabilities = texts_of(*given, "capabilities");
+  return rights;
+}
+
+json::object to_json(const Rights& rights) {
+  json::object object{{"capabilities", json::value_from(rights.capabilities)}};
+  if (rights.uid) object["uid"] = *rights.uid;
+  if (rights.gid) object["gid"] = *rights.gid;
+  return object;
+}
+
 Result<void> lower(const Rights& rights, Filter filter, pid_t parent, bool dumpable_until_loaded) {
   const auto kept = held_of(rights.capabilities);
   if (!kept) return tl::unexpected(kept.error());
@@ -215,7 +238,8 @@ Result<void> lower(const Rights& rights, Filter filter, pid_t parent, bool dumpa
   if (parent != 0)
     if (auto done = die_with(parent); !done) return done;
   if (dumpable_until_loaded) {
-    // A change of ids made us undumpable; opening the plugin object through /proc/self/fd needs the opposite for a moment.
+    // A change of ids made us undumpable; opening the plugin object through /proc/self/fd needs the opposite for a
+    // moment.
     if (::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0) return failed("PR_SET_DUMPABLE");
   } else if (auto done = make_undumpable(); !done) {
     return done;

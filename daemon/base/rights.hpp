@@ -9,6 +9,7 @@
 
 #include <sys/types.h>
 
+#include <boost/json/fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,10 +19,14 @@
 namespace hatchd::rights {
 
 struct Rights {
-  std::optional<uid_t> uid;               // nullopt: stay who you are
+  std::optional<uid_t> uid;  // nullopt: stay who you are
   std::optional<gid_t> gid;
   std::vector<std::string> capabilities;  // "sys_ptrace", …; what the process does not have is left out
 };
+
+// The RIGHTS of link/protocol.hpp: the member "rights" of a child's setup, and how it is written.
+Rights rights_of(const boost::json::object& setup);
+boost::json::object to_json(const Rights& rights);
 
 // Which calls the seccomp filter forbids. All forbid what no process of hatchd needs (mount, bpf, kexec, keyctl,
 // userfaultfd, io_uring, module loading, …); see rights.cpp for the lists.
@@ -30,7 +35,7 @@ enum class Filter {
   front,       // also kill of others, ptrace, process_vm_*, pidfd_*, execve, new sockets but pairs, new processes
   targets,     // also ptrace, process_vm_writev, kill, sockets but AF_UNIX and AF_NETLINK, execve
   plugin,      // also execve of anything, mounts, namespaces; sockets and ptrace stay (the capabilities decide)
-  digest,      // a run after drop_rights(): also ptrace, process_vm_*, kill of others, sockets, clone of processes, execve
+  digest,  // a run after drop_rights(): also ptrace, process_vm_*, kill of others, sockets, clone of processes, execve
 };
 
 // Refuses with the call that failed. `parent`: the pid that must still be the parent, 0 for "do not care".
@@ -38,8 +43,8 @@ enum class Filter {
 Result<void> lower(const Rights& rights, Filter filter, pid_t parent, bool dumpable_until_loaded = false);
 Result<void> make_undumpable();
 
-// The supervisor's own part: keeps `capabilities` and can hand them to the children it starts (as root by exec, otherwise
-// as ambient capabilities); no-new-privileges, undumpable, Filter::supervisor.
+// The supervisor's own part: keeps `capabilities` and can hand them to the children it starts (as root by exec,
+// otherwise as ambient capabilities); no-new-privileges, undumpable, Filter::supervisor.
 Result<void> lower_supervisor(const std::vector<std::string>& capabilities);
 
 // Second phase of a run: no capabilities, Filter::digest. 0, or a negative errno. Async-signal-safe it is not.

@@ -1,7 +1,6 @@
 #include "front/front.hpp"
 
 #include <signal.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <boost/asio/detached.hpp>
@@ -29,16 +28,6 @@ namespace {
 
 constexpr std::size_t pool_threads = 4;
 
-rights::Rights rights_of(const json::object& setup) {
-  rights::Rights rights;
-  const json::object* given = object_of(setup, "rights");
-  if (!given) return rights;
-  if (given->contains("uid")) rights.uid = static_cast<uid_t>(number_of(*given, "uid"));
-  if (given->contains("gid")) rights.gid = static_cast<gid_t>(number_of(*given, "gid"));
-  rights.capabilities = texts_of(*given, "capabilities");
-  return rights;
-}
-
 std::vector<uid_t> uids_of(const json::object& setup, std::string_view name) {
   std::vector<uid_t> uids;
   if (const json::array* list = array_of(setup, name))
@@ -62,14 +51,6 @@ runs::Keep keep_of(const config::Runs& runs) {
   keep.bytes = runs.keep_bytes;
   keep.age = runs.keep_age;
   return keep;
-}
-
-// A descriptor for each connection and several for each run; the soft limit of 1024 is for programs that use select(2).
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 65'536);
-  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 // What the front is made of, in the order in which each part needs the ones before it. `disk` and `config` are ready.
@@ -193,9 +174,9 @@ int serve(link::Channel supervisor, link::Message setup) {
   };
 
   // Rights first: everything after this line runs with what strangers may get hold of.
-  raise_descriptor_limit();
+  raise_descriptor_limit();  // A descriptor for each connection and several for each run
   ::signal(SIGPIPE, SIG_IGN);
-  if (auto lowered = rights::lower(rights_of(setup.body), rights::Filter::front, ::getppid()); !lowered)
+  if (auto lowered = rights::lower(rights::rights_of(setup.body), rights::Filter::front, ::getppid()); !lowered)
     return fail(lowered.error());
 
   // Configuration: the supervisor's copy, without what is only the plugins' to know.

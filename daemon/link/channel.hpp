@@ -23,7 +23,7 @@ namespace hatchd::link {
 
 struct Message {
   std::string type;
-  boost::json::object body;    // with "type" in it
+  boost::json::object body;  // with "type" in it
   std::vector<UniqueFd> fds;
 };
 
@@ -47,7 +47,8 @@ class Channel {
 
   // Sends at once; descriptors stay the caller's. False when the other side is gone or its buffer stays full for
   // `patience_ms` (a process that no longer reads is as good as gone); errno says which.
-  bool send(std::string_view type, boost::json::object body = {}, std::span<const int> fds = {}, int patience_ms = 2000);
+  bool send(std::string_view type, boost::json::object body = {}, std::span<const int> fds = {},
+            int patience_ms = 2000);
 
   // Takes one message if there is one; never waits.
   Received receive(Message& message);

@@ -48,6 +48,12 @@ json::object start_message(const Run& run, const Order& order) {
   return start;
 }
 
+// The code with which its plugin's process refused the run.
+std::string refusal(const LivePtr& live) {
+  const json::object* problem = object_of(live->refused->body, "problem");
+  return problem ? text_of(*problem, "code") : std::string();
+}
+
 // Everything of a result that goes to disk, made on the pool.
 struct Answer {
   std::map<std::string, std::string> files;
@@ -160,10 +166,13 @@ asio::awaitable<void> Runner::hand_over(LivePtr live, const Order& order) {
       while (!live->started && !live->refused && !live->ended && !live->link->gone && now() < live->deadline)
         co_await live->changed.wait(live->deadline);
     }
+    // A process that is about to leave says so; it never began the run, so that is the same as having left.
+    if (live->refused && !live->started && attempt == 0 && !live->cancel_asked && refusal(live) == "shutting-down")
+      live->refused.reset();
     if (live->started || live->refused || live->ended || now() >= live->deadline) break;
     live->channel->close();
     while (sent && !live->channel_over) co_await live->changed.wait();  // close() ends it at once
-    // Not sent: its end is about to be noticed, or it is there and does not read.
+    // Its end is about to be noticed; or it is there, does not read, and will not.
     const SteadyTime noticed = now() + 1s;
     while (!live->link->gone && now() < noticed) co_await live->changed.wait(noticed);
     if (!live->link->gone) {
@@ -213,7 +222,10 @@ asio::awaitable<void> Runner::conclude(LivePtr live) {
     Problem problem =
         body ? problem_from_json(*body) : Problem{"run-failed", "the plugin refused the run and did not say why"};
     // Asked to stop before its process began: nothing failed.
-    if (problem.code == "run-cancelled" && live->cancel_asked) co_return end(live, State::cancelled, std::move(problem));
+    if (live->cancel_asked && (problem.code == "run-cancelled" || problem.code == "shutting-down")) {
+      problem.code = "run-cancelled";
+      co_return end(live, State::cancelled, std::move(problem));
+    }
     // Only what a plugin's process can know; the rest of the codes are the front's own.
     constexpr std::array allowed{"target-unknown", "target-gone", "target-ambiguous", "rights-missing", "run-crashed"};
     if (std::find(allowed.begin(), allowed.end(), problem.code) == allowed.end()) problem.code = "run-failed";

@@ -35,10 +35,11 @@ Result<Listener> bind_unix(const std::string& path, unsigned mode, const std::st
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
   if (error) return refuse("internal", path + ": cannot make its folder: " + error.message());
-  struct stat info{};
+  struct stat info {};
   if (::lstat(path.c_str(), &info) == 0) {
     if (!S_ISSOCK(info.st_mode)) return refuse("internal", path + " is there and is not a socket", "move it away");
-    if (answers(address)) return refuse("internal", path + ": another process serves there", "stop it, or choose another path");
+    if (answers(address))
+      return refuse("internal", path + ": another process serves there", "stop it, or choose another path");
     ::unlink(path.c_str());
   }
 
@@ -48,7 +49,8 @@ Result<Listener> bind_unix(const std::string& path, unsigned mode, const std::st
   const int bound = ::bind(listener.fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
   ::umask(before);
   if (bound != 0)
-    return refuse("internal", path + ": bind: " + errno_text(errno), "check the rights on " + std::filesystem::path(path).parent_path().string());
+    return refuse("internal", path + ": bind: " + errno_text(errno),
+                  "check the rights on " + std::filesystem::path(path).parent_path().string());
   if (!group.empty()) {
     const ::group* entry = ::getgrnam(group.c_str());
     if (!entry) return refuse("internal", path + ": there is no group " + group, "groupadd --system " + group);
@@ -70,7 +72,8 @@ Result<Listener> bind_tcp(const std::string& text) {
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV | AI_NUMERICHOST;
   addrinfo* found = nullptr;
   if (const int error = ::getaddrinfo(host.c_str(), text.substr(colon + 1).c_str(), &hints, &found); error != 0)
-    return refuse("internal", text + ": " + ::gai_strerror(error), "write an IP address and a port, such as 127.0.0.1:4282");
+    return refuse("internal", text + ": " + ::gai_strerror(error),
+                  "write an IP address and a port, such as 127.0.0.1:4282");
   Defer free([&] { ::freeaddrinfo(found); });
 
   Listener listener{UniqueFd{::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)}, {}, {}};
@@ -92,7 +95,8 @@ Result<Listener> bind_tcp(const std::string& text) {
 Result<std::vector<Listener>> bind_all(const std::vector<config::Listen>& listen) {
   std::vector<Listener> listeners;
   for (const config::Listen& entry : listen) {
-    auto listener = entry.unix_path.empty() ? bind_tcp(entry.address) : bind_unix(entry.unix_path, entry.mode, entry.group);
+    auto listener =
+        entry.unix_path.empty() ? bind_tcp(entry.address) : bind_unix(entry.unix_path, entry.mode, entry.group);
     if (!listener) {
       unbind(listeners);
       return tl::unexpected(listener.error());

@@ -51,7 +51,8 @@ struct Reading {
 
 void read_manifest(Reading& reading, std::chrono::steady_clock::time_point deadline) {
   LoadedPlugin& plugin = *reading.plugin;
-  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
   link::Message answer;
   const link::Received received = reading.child.channel.wait(answer, left > 0 ? static_cast<int>(left) : 0);
   if (received == link::Received::message && answer.type == "manifest") {
@@ -75,12 +76,13 @@ void read_manifest(Reading& reading, std::chrono::steady_clock::time_point deadl
   ::waitpid(reading.child.pid, &status, 0);
   if (plugin.manifest.empty() && plugin.why_broken.empty())
     plugin.why_broken = WIFSIGNALED(status)
-                            ? std::string("opening it ended with signal ") + std::to_string(WTERMSIG(status)) + " (SIG" +
-                                  ::sigabbrev_np(WTERMSIG(status)) + ")"
+                            ? std::string("opening it ended with signal ") + std::to_string(WTERMSIG(status)) +
+                                  " (SIG" + ::sigabbrev_np(WTERMSIG(status)) + ")"
                             : "opening it ended the process with status " + std::to_string(WEXITSTATUS(status));
 }
 
-// One object of the configuration against the plugin's own schema; the first failures as a sentence, "" when it is valid.
+// One object of the configuration against the plugin's own schema; the first failures as a sentence, "" when it is
+// valid.
 std::string check_part(const json::object* schema, json::object& part, const std::string& where) {
   if (!schema) return part.empty() ? "" : where + ": the plugin takes no such keys";
   json::value value = std::move(part);
@@ -119,17 +121,20 @@ struct Off {
   std::string why, remedy;
 };
 
-Off why_not(const json::object& hatch, const std::string& id, const LoadedPlugin& plugin, const config::Config& config) {
+Off why_not(const json::object& hatch, const std::string& id, const LoadedPlugin& plugin,
+            const config::Config& config) {
   const auto own = config.hatches.find(id);
-  const std::optional<bool> wanted = own == config.hatches.end() ? std::nullopt : own->second.enabled;
+  const bool named_on = own != config.hatches.end() && own->second.enabled.value_or(false);
+  const bool named_off = own != config.hatches.end() && !own->second.enabled.value_or(true);
   const std::string enable = "\"hatches\": {\"" + id + "\": {\"enabled\": true}} in the configuration";
-  if (wanted == false) return {"the configuration switches it off", enable};
-  if (text_of(hatch, "effect") == "disrupt" && wanted != true)
+  if (named_off) return {"the configuration switches it off", enable};
+  if (text_of(hatch, "effect") == "disrupt" && !named_on)
     return {"it disrupts, so it is off until it is named", enable + " (hatchd --pid: --enable " + id + ")"};
   if (plugin.manifest.contains("profile")) {
     const auto configured = config.plugins.find(plugin.name);
     if (configured == config.plugins.end() || configured->second.profiles.empty())
-      return {"its plugin has no profile", "\"plugins\": {\"" + plugin.name + "\": {\"profiles\": {\"default\": {…}}}} in the configuration"};
+      return {"its plugin has no profile",
+              "\"plugins\": {\"" + plugin.name + "\": {\"profiles\": {\"default\": {…}}}} in the configuration"};
   }
   return {};
 }
@@ -139,8 +144,9 @@ Off why_not(const json::object& hatch, const std::string& id, const LoadedPlugin
 Result<UniqueFd> open_trusted(const std::string& file) {
   UniqueFd object{::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (!object) return refuse("internal", file + ": " + errno_text(errno));
-  struct stat info{};
-  if (::fstat(object.get(), &info) != 0 || !S_ISREG(info.st_mode)) return refuse("internal", file + " is not a regular file");
+  struct stat info {};
+  if (::fstat(object.get(), &info) != 0 || !S_ISREG(info.st_mode))
+    return refuse("internal", file + " is not a regular file");
   std::string problem = refused_file(file, info);
   if (problem.empty()) {
     const std::string folder = fs::absolute(file).parent_path().string();
@@ -158,8 +164,8 @@ std::vector<std::string> plugin_directories(const config::Config& config) {
   return {};
 }
 
-Plugins load_plugins(const config::Config& config, const std::vector<std::string>& directories, const std::string& worker,
-                     const Identity& identity) {
+Plugins load_plugins(const config::Config& config, const std::vector<std::string>& directories,
+                     const std::string& worker, const Identity& identity) {
   std::vector<LoadedPlugin> found;
   for (const std::string& directory : directories) {
     std::error_code error;
@@ -170,7 +176,8 @@ Plugins load_plugins(const config::Config& config, const std::vector<std::string
     for (const std::string& file : files) {
       const std::string name = fs::path(file).stem().string();
       const auto configured = config.plugins.find(name);
-      if (configured != config.plugins.end() && (!configured->second.enabled || !configured->second.path.empty())) continue;
+      if (configured != config.plugins.end() && (!configured->second.enabled || !configured->second.path.empty()))
+        continue;
       found.push_back({.name = name, .file = file, .packaged = true});
     }
   }
@@ -183,9 +190,7 @@ Plugins load_plugins(const config::Config& config, const std::vector<std::string
 
   // All children at once: opening one takes milliseconds, and a hanging one must not hold up the others.
   std::vector<Reading> readings;
-  json::object rights{{"capabilities", json::array{}}};
-  if (identity.uid) rights["uid"] = *identity.uid;
-  if (identity.gid) rights["gid"] = *identity.gid;
+  const json::object rights = rights::to_json({identity.uid, identity.gid, {}});
   for (LoadedPlugin& plugin : found) {
     auto object = open_trusted(plugin.file);
     if (!object) {
@@ -222,7 +227,8 @@ Plugins load_plugins(const config::Config& config, const std::vector<std::string
       granted = configured->second.capabilities;
     }
     for (const std::string& capability : granted)
-      if (rights::is_capability(capability) && std::find(declared.begin(), declared.end(), capability) != declared.end())
+      if (rights::is_capability(capability) &&
+          std::find(declared.begin(), declared.end(), capability) != declared.end())
         plugin.capabilities.push_back(capability);
 
     if (!plugin.why_broken.empty())
@@ -267,7 +273,8 @@ json::array catalogue(const Plugins& plugins, const config::Config& config) {
       Off off = why_not(hatch, id, plugin, config);
       const auto [owner, fresh] = owners.emplace(id + " " + text_of(hatch, "kind"), name);
       if (!fresh) {
-        off = {"the plugin " + owner->second + " brings a hatch of the same id and kind", "enable one of the two plugins"};
+        off = {"the plugin " + owner->second + " brings a hatch of the same id and kind",
+               "enable one of the two plugins"};
         log::warning("a hatch is left out", {{"plugin", name}, {"hatch", id}, {"why", off.why}});
       }
       hatch["enabled"] = off.why.empty();

@@ -19,19 +19,20 @@ struct LoadedPlugin {
   std::string name;
   std::string file;
   bool packaged = false;
-  UniqueFd object{};                       // open for reading: what is run is what was described
-  boost::json::object manifest{};          // MANIFEST of link/protocol.hpp; empty when it could not be had
-  boost::json::object configuration{}, profiles{};  // the plugin's part of the configuration, secrets resolved, defaults filled in
-  std::string why_broken{};                // then this says why
-  std::vector<std::string> capabilities{}; // declared ∩ granted
+  UniqueFd object{};               // open for reading: what is run is what was described
+  boost::json::object manifest{};  // MANIFEST of link/protocol.hpp; empty when it could not be had
+  boost::json::object configuration{},
+      profiles{};            // the plugin's part of the configuration, secrets resolved, defaults filled in
+  std::string why_broken{};  // then this says why
+  std::vector<std::string> capabilities{};  // declared ∩ granted
 };
 
 using Plugins = std::map<std::string, LoadedPlugin>;
 
 // Opens every packaged and configured plugin in a throw-away child each (all at once) and reads its manifest. A plugin
 // that cannot be described is in the answer too, with the reason. `identity`: whom the children become.
-Plugins load_plugins(const config::Config& config, const std::vector<std::string>& directories, const std::string& worker,
-                     const Identity& identity);
+Plugins load_plugins(const config::Config& config, const std::vector<std::string>& directories,
+                     const std::string& worker, const Identity& identity);
 
 // Where packaged plugins are when the configuration does not say: beside this program, or where they are installed.
 std::vector<std::string> plugin_directories(const config::Config& config);

@@ -32,10 +32,10 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto served_well = 1min;        // a process that lived this long starts again without delay
-constexpr auto idle_limit = 10min;        // a plugin process without a run leaves
-constexpr auto run_grace = 2s;            // between asking a run to stop and killing it
-constexpr auto last_grace = 1s;           // for targets and plugin processes, when the front has gone
+constexpr auto served_well = 1min;  // a process that lived this long starts again without delay
+constexpr auto idle_limit = 10min;  // a plugin process without a run leaves
+constexpr auto run_grace = 2s;      // between asking a run to stop and killing it
+constexpr auto last_grace = 1s;     // for targets and plugin processes, when the front has gone
 
 // A process that should be there: `front`, `targets`, or one plugin.
 struct Child {
@@ -72,7 +72,8 @@ class Supervisor {
   }
 
  private:
-  // ---- before anything runs --------------------------------------------------------------------------------------------
+  // ---- before anything runs
+  // --------------------------------------------------------------------------------------------
 
   bool block_signals() {
     sigset_t handled;
@@ -93,7 +94,9 @@ class Supervisor {
     identities_ = *identities;
     if (identities_.transient)
       log::info("processes get ids without a name, since the users of the configuration do not exist",
-                {{"front", *identities_.front.uid}, {"targets", *identities_.targets.uid}, {"plugins", *identities_.plugins.uid}});
+                {{"front", *identities_.front.uid},
+                 {"targets", *identities_.targets.uid},
+                 {"plugins", *identities_.plugins.uid}});
     if (auto done = open_folders(); !done) return done;
     plugins_ = load_plugins(service_.config, plugin_directories(service_.config), worker_, identities_.plugins);
     catalogue_ = catalogue(plugins_, service_.config);
@@ -108,7 +111,8 @@ class Supervisor {
     std::error_code error;
     std::filesystem::create_directories(directory, error);
     if (error)
-      return refuse("internal", directory + ": " + error.message(), "create it for the user that hatchd runs as, or set runs.directory");
+      return refuse("internal", directory + ": " + error.message(),
+                    "create it for the user that hatchd runs as, or set runs.directory");
     ::mkdir((directory + "/runs").c_str(), 0700);
     ::mkdir(cache.c_str(), 0700);
     if (auto done = give_to(directory + "/runs", identities_.front); !done) return done;
@@ -122,11 +126,13 @@ class Supervisor {
   // We keep what we need for our own work (as root) and what we hand out; the rest goes now.
   Result<void> lower_self() {
     std::vector<std::string> kept{"sys_ptrace", "dac_read_search"};  // targets
-    for (const auto& [name, plugin] : plugins_) kept.insert(kept.end(), plugin.capabilities.begin(), plugin.capabilities.end());
+    for (const auto& [name, plugin] : plugins_)
+      kept.insert(kept.end(), plugin.capabilities.begin(), plugin.capabilities.end());
     if (identities_.front.uid) {
       // setuid, setgid, setpcap: lowering children; kill: ending them under their own ids; chown, fowner,
       // dac_override: the folders and sockets that are theirs.
-      for (const char* name : {"setuid", "setgid", "setpcap", "kill", "chown", "fowner", "dac_override"}) kept.emplace_back(name);
+      for (const char* name : {"setuid", "setgid", "setpcap", "kill", "chown", "fowner", "dac_override"})
+        kept.emplace_back(name);
     }
     std::sort(kept.begin(), kept.end());
     kept.erase(std::unique(kept.begin(), kept.end()), kept.end());
@@ -138,14 +144,8 @@ class Supervisor {
     return status;
   }
 
-  // ---- starting ----------------------------------------------------------------------------------------------------------
-
-  json::object rights_of(const Identity& identity, const std::vector<std::string>& capabilities) {
-    json::object rights{{"capabilities", json::value_from(capabilities)}};
-    if (identity.uid) rights["uid"] = *identity.uid;
-    if (identity.gid) rights["gid"] = *identity.gid;
-    return rights;
-  }
+  // ---- starting
+  // ----------------------------------------------------------------------------------------------------------
 
   void start(Child& child) {
     child.restart.reset();
@@ -166,9 +166,12 @@ class Supervisor {
   }
 
   void set_up_targets() {
-    targets_.process.channel.send("setup", {{"role", "targets"},
-                                            {"rights", rights_of(identities_.targets, {"sys_ptrace", "dac_read_search"})},
-                                            {"targets", service_.config.targets}});
+    targets_.process.channel.send(
+        "setup",
+        {{"role", "targets"},
+         {"rights",
+          rights::to_json({identities_.targets.uid, identities_.targets.gid, {"sys_ptrace", "dac_read_search"}})},
+         {"targets", service_.config.targets}});
     // A restarted one gets its clients again.
     if (front_.running()) introduce(front_, {{"as", "front"}});
     for (const auto& child : plugin_processes_)
@@ -189,7 +192,8 @@ class Supervisor {
     json::array listeners;
     std::vector<int> fds{runs_.get()};
     for (const Listener& listener : listeners_) {
-      listeners.push_back(listener.unix_path.empty() ? json::object{{"tcp", listener.tcp}} : json::object{{"unix", listener.unix_path}});
+      listeners.push_back(listener.unix_path.empty() ? json::object{{"tcp", listener.tcp}}
+                                                     : json::object{{"unix", listener.unix_path}});
       fds.push_back(listener.fd.get());
     }
     json::array reserved;
@@ -197,7 +201,7 @@ class Supervisor {
       reserved.emplace_back(identity->uid ? *identity->uid : ::geteuid());
     front_.process.channel.send("setup",
                                 {{"role", "front"},
-                                 {"rights", rights_of(identities_.front, {})},
+                                 {"rights", rights::to_json({identities_.front.uid, identities_.front.gid, {}})},
                                  {"configuration", std::move(configuration)},
                                  {"catalogue", catalogue_},
                                  {"listeners", std::move(listeners)},
@@ -218,23 +222,25 @@ class Supervisor {
     UniqueFd cache;
     if (::mkdirat(cache_.get(), child.name.c_str(), 0700) == 0 || errno == EEXIST) {
       if (identities_.plugins.uid)
-        (void)!::fchownat(cache_.get(), child.name.c_str(), *identities_.plugins.uid, *identities_.plugins.gid, AT_SYMLINK_NOFOLLOW);
+        (void)!::fchownat(cache_.get(), child.name.c_str(), *identities_.plugins.uid, *identities_.plugins.gid,
+                          AT_SYMLINK_NOFOLLOW);
       cache = UniqueFd{::openat(cache_.get(), child.name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
     }
     std::vector<int> fds{plugin.object.get(), of_front.get(), of_targets.get()};
     if (cache) fds.push_back(cache.get());
-    child.process.channel.send("setup",
-                               {{"role", "plugin"},
-                                {"rights", rights_of(identities_.plugins, plugin.capabilities)},
-                                {"plugin", child.name},
-                                {"hatches", enabled_hatches(catalogue_, child.name)},
-                                {"configuration", plugin.configuration},
-                                {"profiles", plugin.profiles},
-                                {"targets", std::move(names)},
-                                {"idle_ms", std::chrono::milliseconds(idle_limit).count()},
-                                {"grace_ms", std::chrono::milliseconds(run_grace).count()},
-                                {"cache", static_cast<bool>(cache)}},
-                               fds);
+    child.process.channel.send(
+        "setup",
+        {{"role", "plugin"},
+         {"rights", rights::to_json({identities_.plugins.uid, identities_.plugins.gid, plugin.capabilities})},
+         {"plugin", child.name},
+         {"hatches", enabled_hatches(catalogue_, child.name)},
+         {"configuration", plugin.configuration},
+         {"profiles", plugin.profiles},
+         {"targets", std::move(names)},
+         {"idle_ms", std::chrono::milliseconds(idle_limit).count()},
+         {"grace_ms", std::chrono::milliseconds(run_grace).count()},
+         {"cache", static_cast<bool>(cache)}},
+        fds);
     if (targets_.running()) {
       const int end[] = {to_targets.get()};
       targets_.process.channel.send("serve", plugin_introduction(child.name), end);
@@ -269,7 +275,8 @@ class Supervisor {
     client.process.channel.send("targets", {}, ours);
   }
 
-  // ---- the loop ----------------------------------------------------------------------------------------------------------
+  // ---- the loop
+  // ----------------------------------------------------------------------------------------------------------
 
   std::vector<Child*> all() {
     std::vector<Child*> children{&front_, &targets_};
@@ -295,11 +302,15 @@ class Supervisor {
     }
     if (polled[0].revents) take_signals();
     for (std::size_t i = 1; i < polled.size(); ++i)
-      if (polled[i].revents && owners[i]->running() && polled[i].fd != owners[i]->process.pidfd.get()) listen_to(*owners[i]);
+      if (polled[i].revents && owners[i]->running() && polled[i].fd != owners[i]->process.pidfd.get())
+        listen_to(*owners[i]);
     // Last, so that what a process said before it ended was heard.
     for (std::size_t i = 1; i < polled.size(); ++i)
-      if (polled[i].revents && owners[i]->running() && polled[i].fd == owners[i]->process.pidfd.get()) bury(*owners[i], WNOHANG);
-    std::erase_if(plugin_processes_, [](const auto& child) { return !child->running() && !child->restart && !child->asked && child->failures == 0; });
+      if (polled[i].revents && owners[i]->running() && polled[i].fd == owners[i]->process.pidfd.get())
+        bury(*owners[i], WNOHANG);
+    std::erase_if(plugin_processes_, [](const auto& child) {
+      return !child->running() && !child->restart && !child->asked && child->failures == 0;
+    });
     pass_time();
   }
 
@@ -340,7 +351,9 @@ class Supervisor {
         stage_ = Stage::killing;
         kill_all();
       } else {
-        log::info("stopping", {{"signal", info.ssi_signo == SIGTERM ? "TERM" : info.ssi_signo == SIGINT ? "INT" : "HUP"}});
+        log::info("stopping", {{"signal", info.ssi_signo == SIGTERM  ? "TERM"
+                                          : info.ssi_signo == SIGINT ? "INT"
+                                                                     : "HUP"}});
         begin_stop();
       }
     }
@@ -369,7 +382,8 @@ class Supervisor {
       }
     } else if (message.type == "failed") {
       const json::object* problem = object_of(message.body, "problem");
-      log::error("a process cannot serve", {{"process", child.name}, {"why", problem ? text_of(*problem, "detail") : ""}});
+      log::error("a process cannot serve",
+                 {{"process", child.name}, {"why", problem ? text_of(*problem, "detail") : ""}});
     } else if (message.type == "plugin" && child.kind == Child::Kind::front) {
       provide(text_of(message.body, "plugin"));
     } else if (message.type == "stopped" && child.kind == Child::Kind::front) {
@@ -385,7 +399,8 @@ class Supervisor {
     const auto plugin = plugins_.find(name);
     if (plugin == plugins_.end()) return refuse_plugin(name, {"hatch-unknown", "there is no plugin " + name});
     if (!plugin->second.why_broken.empty()) return refuse_plugin(name, {"plugin-broken", plugin->second.why_broken});
-    auto found = std::find_if(plugin_processes_.begin(), plugin_processes_.end(), [&](const auto& child) { return child->name == name; });
+    auto found = std::find_if(plugin_processes_.begin(), plugin_processes_.end(),
+                              [&](const auto& child) { return child->name == name; });
     if (found == plugin_processes_.end()) {
       plugin_processes_.push_back(std::make_unique<Child>(Child{Child::Kind::plugin, name, {}, {}, 0, {}, false}));
       found = plugin_processes_.end() - 1;
@@ -406,7 +421,8 @@ class Supervisor {
     front_.process.channel.send("plugin-refused", {{"plugin", name}, {"problem", to_json(problem)}});
   }
 
-  // ---- endings -----------------------------------------------------------------------------------------------------------
+  // ---- endings
+  // -----------------------------------------------------------------------------------------------------------
 
   // `options` of waitpid(2): WNOHANG leaves a process alone that lives after all (its descriptor number was another's).
   void bury(Child& child, int options) {
@@ -419,7 +435,9 @@ class Supervisor {
     const json::object how{{"how", WIFSIGNALED(status) ? "signal" : "exit"},
                            {"status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)}};
     if (!stopping_ && !idle)
-      log::warning("a process ended", {{"process", child.name}, {"pid", pid}, {"how", text_of(how, "how")}, {"status", number_of(how, "status")}});
+      log::warning(
+          "a process ended",
+          {{"process", child.name}, {"pid", pid}, {"how", text_of(how, "how")}, {"status", number_of(how, "status")}});
     if (child.kind == Child::Kind::plugin && front_.running()) {
       json::object note = how;
       note["plugin"] = child.name;
@@ -447,7 +465,8 @@ class Supervisor {
     log::info("it is started again", {{"process", child.name}, {"after_ms", delay.count()}});
   }
 
-  // ---- the end: front first, while plugins and targets still serve its runs ------------------------------------------------
+  // ---- the end: front first, while plugins and targets still serve its runs
+  // ------------------------------------------------
 
   enum class Stage { front, rest, killing };
 
@@ -464,7 +483,8 @@ class Supervisor {
       stage_ = Stage::rest;
       deadline_ = Clock::now() + last_grace;
       for (Child* child : all())
-        if (child->running() && child->kind != Child::Kind::front) child->process.channel.send("stop", {{"grace_ms", 0}}, {}, 0);
+        if (child->running() && child->kind != Child::Kind::front)
+          child->process.channel.send("stop", {{"grace_ms", 0}}, {}, 0);
       if (front_.running()) ::kill(front_.process.pid, SIGKILL);
     } else {
       stage_ = Stage::killing;

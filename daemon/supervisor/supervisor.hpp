@@ -15,10 +15,10 @@ namespace hatchd::supervisor {
 
 struct Service {
   config::Config config;
-  boost::json::object effective;       // what `config` was made from
-  std::vector<uid_t> admin_uids;       // the human of zero configuration
-  bool temporary = false;              // runs live in a folder that goes with us
-  bool ends_with_terminal = false;     // SIGHUP ends instead of being ignored
+  boost::json::object effective;    // what `config` was made from
+  std::vector<uid_t> admin_uids;    // the human of zero configuration
+  bool temporary = false;           // runs live in a folder that goes with us
+  bool ends_with_terminal = false;  // SIGHUP ends instead of being ignored
   // Called once, when the front serves.
   std::function<void(const std::vector<Listener>&)> announce;
 };

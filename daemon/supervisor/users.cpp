@@ -39,7 +39,7 @@ std::set<uid_t> ids_in_use() {
   if (!proc) return used;
   Defer close([&] { ::closedir(proc); });
   while (const dirent* entry = ::readdir(proc)) {
-    struct stat info{};
+    struct stat info {};
     if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' &&
         ::fstatat(::dirfd(proc), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0) {
       used.insert(info.st_uid);
@@ -71,7 +71,8 @@ Result<Identities> choose_identities(const config::Users& users) {
   for (const auto& [name, identity] : all) {
     if (const passwd* entry = ::getpwnam(name->c_str())) {
       if (entry->pw_uid == 0)
-        return refuse("internal", "the user " + *name + " is root", "give it a user id of its own, see \"users\" in the configuration");
+        return refuse("internal", "the user " + *name + " is root",
+                      "give it a user id of its own, see \"users\" in the configuration");
       identity->uid = entry->pw_uid;
       identity->gid = entry->pw_gid;
       continue;

@@ -1,9 +1,9 @@
 // Whom hatchd's processes become.
 //
 // Started as root, front, targets and plugins get users of their own: the configured ones (hatchd-front, …), which the
-// package creates. Where they do not exist (a first try, a container), three ids without a name are taken from the range
-// that systemd uses for DynamicUser= (61184 to 65519), free in the user database and used by no process; so that also
-// then no process that parses input owns anything. Started as anybody else, all stay who they are.
+// package creates. Where they do not exist (a first try, a container), three ids without a name are taken from the
+// range that systemd uses for DynamicUser= (61184 to 65519), free in the user database and used by no process; so that
+// also then no process that parses input owns anything. Started as anybody else, all stay who they are.
 #pragma once
 
 #include <sys/types.h>

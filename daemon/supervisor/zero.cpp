@@ -37,7 +37,8 @@ Person person() {
     const char* text = ::getuid() == 0 ? std::getenv(name) : nullptr;
     if (!text) return false;
     const std::string_view view{text};
-    return std::from_chars(view.data(), view.data() + view.size(), value).ptr == view.data() + view.size() && !view.empty();
+    return std::from_chars(view.data(), view.data() + view.size(), value).ptr == view.data() + view.size() &&
+           !view.empty();
   };
   unsigned uid = 0, gid = 0;
   if (number("SUDO_UID", uid) && number("SUDO_GID", gid)) who = {uid, gid};
@@ -48,7 +49,8 @@ Person person() {
 std::string target_name(const std::string& wish) {
   std::string name;
   for (const char c : wish)
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.') name += c;
+    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.')
+      name += c;
   return name.empty() ? "target" : name;
 }
 
@@ -67,8 +69,8 @@ std::string private_folder(const std::string& pattern) {
 
 // Both folders of a session, removed at the end.
 struct Folders {
-  std::string open;   // socket and header file, the person's
-  std::string runs;   // hatchd's
+  std::string open;  // socket and header file, the person's
+  std::string runs;  // hatchd's
   ~Folders() {
     std::error_code ignored;
     // By name: in a folder that belongs to the person, nothing is followed or swept.
@@ -84,9 +86,9 @@ bool make_folders(Folders& folders, const Person& who, const std::string& label)
   if (runtime && who.uid == ::getuid()) {
     folders.open = std::string(runtime) + "/hatchd-" + label;
     // Left over from one that was killed: ours, so it may be used again.
-    struct stat info{};
-    if (::mkdir(folders.open.c_str(), 0700) != 0 &&
-        (errno != EEXIST || ::lstat(folders.open.c_str(), &info) != 0 || !S_ISDIR(info.st_mode) || info.st_uid != who.uid))
+    struct stat info {};
+    if (::mkdir(folders.open.c_str(), 0700) != 0 && (errno != EEXIST || ::lstat(folders.open.c_str(), &info) != 0 ||
+                                                     !S_ISDIR(info.st_mode) || info.st_uid != who.uid))
       folders.open.clear();
   }
   const std::string temporary = fs::temp_directory_path().string();
@@ -129,7 +131,8 @@ int serve_without_configuration(const ZeroOptions& options) {
 
   const Person who = person();
   Folders folders;
-  if (!make_folders(folders, who, label)) return say("cannot make a private folder: " + errno_text(errno), "set TMPDIR to a folder that you can write");
+  if (!make_folders(folders, who, label))
+    return say("cannot make a private folder: " + errno_text(errno), "set TMPDIR to a folder that you can write");
   const std::string socket = folders.open + "/hatchd.sock", header = folders.open + "/token.header";
 
   json::array listen{json::object{{"unix", socket}, {"mode", "0600"}}};
@@ -139,7 +142,8 @@ int serve_without_configuration(const ZeroOptions& options) {
     const config::MadeToken made = config::make_token();
     ::unlink(header.c_str());
     const UniqueFd file{::open(header.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
-    if (!file || !write_all(file.get(), "Authorization: Bearer " + made.token + "\n") || ::fchown(file.get(), who.uid, who.gid) != 0)
+    if (!file || !write_all(file.get(), "Authorization: Bearer " + made.token + "\n") ||
+        ::fchown(file.get(), who.uid, who.gid) != 0)
       return say(header + ": " + errno_text(errno), "");
     access["tokens"] = json::array{json::object{{"name", "session"}, {"sha256", made.sha256}, {"role", "admin"}}};
   }
@@ -151,7 +155,8 @@ int serve_without_configuration(const ZeroOptions& options) {
                                              {"access", access},
                                              {"hatches", hatches},
                                              {"runs", json::object{{"directory", folders.runs}}}});
-  for (const config::Fault& fault : loaded.faults) std::fprintf(stderr, "hatchd: %s\n", config::to_string(fault).c_str());
+  for (const config::Fault& fault : loaded.faults)
+    std::fprintf(stderr, "hatchd: %s\n", config::to_string(fault).c_str());
   if (!loaded.faults.empty()) return 2;
 
   Service service;
@@ -171,7 +176,8 @@ int serve_without_configuration(const ZeroOptions& options) {
     std::printf("  curl --unix-socket %s h/v1/targets?format=text\n", socket.c_str());
     std::printf("  curl --unix-socket %s -X POST h/stack.dump\n", socket.c_str());
     for (const Listener& listener : listeners)
-      if (!listener.tcp.empty()) std::printf("  curl -H @%s -X POST http://%s/stack.dump\n", header.c_str(), listener.tcp.c_str());
+      if (!listener.tcp.empty())
+        std::printf("  curl -H @%s -X POST http://%s/stack.dump\n", header.c_str(), listener.tcp.c_str());
     std::printf("  HATCHD_SOCKET=%s hatchctl hatches\n\n", socket.c_str());
     std::fflush(stdout);
   };

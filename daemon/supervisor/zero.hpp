@@ -9,10 +9,10 @@
 namespace hatchd::supervisor {
 
 struct ZeroOptions {
-  std::optional<int> pid;     // exactly one of these three
+  std::optional<int> pid;  // exactly one of these three
   std::string name, unit;
-  bool tcp = false;                     // also loopback, with a fresh token
-  std::vector<std::string> enable;      // disrupting hatches by exact id
+  bool tcp = false;                 // also loopback, with a fresh token
+  std::vector<std::string> enable;  // disrupting hatches by exact id
 };
 
 // Serves until the end; returns the exit status.

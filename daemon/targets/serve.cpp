@@ -1,5 +1,4 @@
 #include <poll.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,24 +27,6 @@ constexpr std::size_t max_command_other = 1024;
 constexpr std::size_t max_told = 4 * 1024 * 1024;
 // Whoever does not take his answers holds up everybody else.
 constexpr int patience_ms = 200;
-
-rights::Rights rights_of(const json::object& setup) {
-  rights::Rights rights;
-  const json::object* given = object_of(setup, "rights");
-  if (!given) return rights;
-  if (given->contains("uid")) rights.uid = static_cast<uid_t>(number_of(*given, "uid"));
-  if (given->contains("gid")) rights.gid = static_cast<gid_t>(number_of(*given, "gid"));
-  rights.capabilities = texts_of(*given, "capabilities");
-  return rights;
-}
-
-// Two descriptors for each process held; the soft limit of 1024 is for programs that use select(2).
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 65'536);
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 struct Client {
   link::Channel channel;
@@ -274,11 +255,11 @@ class Server {
 
 int serve(link::Channel& supervisor, link::Message& setup) {
   const pid_t parent = ::getppid();
-  if (auto lowered = rights::lower(rights_of(setup.body), rights::Filter::targets, parent); !lowered) {
+  if (auto lowered = rights::lower(rights::rights_of(setup.body), rights::Filter::targets, parent); !lowered) {
     supervisor.send("failed", {{"problem", to_json(lowered.error())}});
     return link::exit_setup;
   }
-  raise_descriptor_limit();
+  raise_descriptor_limit();  // Two descriptors for each process held
   const std::vector<std::string> had = rights::capabilities();
   const bool privileged = std::find(had.begin(), had.end(), "sys_ptrace") != had.end();
   const json::object none;

@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -28,21 +27,11 @@ int failed(link::Channel& supervisor, const Problem& problem) {
   return link::exit_setup;
 }
 
-rights::Rights rights_of(const json::object& setup) {
-  rights::Rights rights;
-  const json::object* given = object_of(setup, "rights");
-  if (!given) return rights;
-  if (given->contains("uid")) rights.uid = static_cast<uid_t>(number_of(*given, "uid"));
-  if (given->contains("gid")) rights.gid = static_cast<gid_t>(number_of(*given, "gid"));
-  rights.capabilities = texts_of(*given, "capabilities");
-  return rights;
-}
-
 // The order matters: rights go before foreign code comes, and only a dumpable process may reopen its own descriptors.
 Result<Plugin> open_lowered(link::Message& setup) {
   if (setup.fds.empty()) return refuse("internal", "setup came without the plugin's object");
   const pid_t parent = ::getppid();
-  if (auto done = rights::lower(rights_of(setup.body), rights::Filter::plugin, parent, true); !done)
+  if (auto done = rights::lower(rights::rights_of(setup.body), rights::Filter::plugin, parent, true); !done)
     return tl::unexpected<Problem>(done.error());
   auto plugin = Plugin::open(setup.fds.front().get());
   if (auto done = rights::make_undumpable(); !done) return tl::unexpected<Problem>(done.error());
@@ -76,14 +65,6 @@ UniqueFd watch_signals() {
   sigaddset(&watched, SIGTERM);
   ::sigprocmask(SIG_BLOCK, &watched, nullptr);
   return UniqueFd{::signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK)};
-}
-
-// Each run in its opening phase may hold two descriptors for each of 64 processes.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 65'536);
-  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 class Server {
@@ -200,7 +181,7 @@ int read_manifest(link::Channel& supervisor, link::Message& setup) {
 }
 
 int serve_plugin(link::Channel& supervisor, link::Message& setup) {
-  raise_descriptor_limit();
+  raise_descriptor_limit();  // Each run in its opening phase may hold two descriptors for each of 64 processes
   if (setup.fds.size() < 3) return failed(supervisor, Problem{"internal", "setup came without its channels"});
   // What a run leaves behind becomes our child and not init's.
   ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);

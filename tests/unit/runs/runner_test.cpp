@@ -195,6 +195,15 @@ TEST_CASE("a plugin's process that left between is asked for again, once") {
     CHECK(house.run_to_end(house.order()).state == State::succeeded);
     CHECK(house.asked == 2);
   }
+  SECTION("also when it says that it is about to leave") {
+    const auto announce = [](FakeRun& run) {
+      run.plugin.send("refused", {{"run", run.id}, {"problem", {{"code", "shutting-down"}, {"detail", "leaving"}}}});
+      return false;
+    };
+    house.acts = {announce, succeed};
+    CHECK(house.run_to_end(house.order()).state == State::succeeded);
+    CHECK(house.asked == 2);
+  }
   SECTION("and no more than once") {
     house.acts = {leave, leave, succeed};
     const Run run = house.run_to_end(house.order());
@@ -278,6 +287,24 @@ TEST_CASE("cancelling reaches the plugin, and the run ends as it says") {
   house.go([&]() -> asio::awaitable<void> {
     const LivePtr live = *house.runner.start(house.order());
     while (live->run.state == State::queued) co_await live->changed.wait();
+    house.runner.cancel(live);
+    co_await house.runner.wait(live);
+    CHECK(live->run.state == State::cancelled);
+    CHECK(live->run.error->code == "run-cancelled");
+  });
+}
+
+TEST_CASE("a run that is cancelled before its process began is cancelled, not failed") {
+  House house;
+  house.acts = {[](FakeRun& run) {
+    FakeRun::next(run.plugin);
+    run.plugin.send("refused",
+                    {{"run", run.id}, {"problem", {{"code", "run-cancelled"}, {"detail", "before it began"}}}});
+    return true;
+  }};
+  house.go([&]() -> asio::awaitable<void> {
+    const LivePtr live = *house.runner.start(house.order());
+    while (!live->link) co_await live->changed.wait(std::chrono::steady_clock::now() + 5ms);
     house.runner.cancel(live);
     co_await house.runner.wait(live);
     CHECK(live->run.state == State::cancelled);

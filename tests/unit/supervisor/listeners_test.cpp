@@ -28,7 +28,7 @@ TEST_CASE("a Unix socket gets its mode before anybody can connect, and its folde
   const std::string path = folder.path + "/deep/hatchd.sock";
   const auto listener = bind_unix(path, 0600, "");
   REQUIRE(listener);
-  struct stat info{};
+  struct stat info {};
   REQUIRE(::stat(path.c_str(), &info) == 0);
   CHECK(S_ISSOCK(info.st_mode));
   CHECK((info.st_mode & 0777) == 0600);

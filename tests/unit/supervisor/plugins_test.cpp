@@ -71,7 +71,8 @@ TEST_CASE("limits of the configuration replace the manifest's") {
 }
 
 TEST_CASE("a plugin that works through profiles is off until it has one") {
-  const auto plugins = one_plugin(R"({"plugin": "demo", "profile": {}, "hatches": [{"id": "demo.send", "effect": "act"}]})");
+  const auto plugins =
+      one_plugin(R"({"plugin": "demo", "profile": {}, "hatches": [{"id": "demo.send", "effect": "act"}]})");
   config::Config config;
   CHECK_FALSE(flag_of(hatch(supervisor::catalogue(plugins, config)), "enabled"));
   config.plugins["demo"].profiles["default"] = json::object{};
@@ -82,7 +83,8 @@ TEST_CASE("the same id and kind twice: the second is off and says whose it is") 
   auto plugins = one_plugin(manifest);
   supervisor::LoadedPlugin other;
   other.name = "other";
-  other.manifest = json::parse(R"({"plugin": "other", "hatches": [{"id": "demo.look", "effect": "observe"}]})").as_object();
+  other.manifest =
+      json::parse(R"({"plugin": "other", "hatches": [{"id": "demo.look", "effect": "observe"}]})").as_object();
   plugins.emplace("other", std::move(other));
   const auto catalogue = supervisor::catalogue(plugins, {});
   const json::object& second = catalogue.at(1).at("hatches").at(0).as_object();

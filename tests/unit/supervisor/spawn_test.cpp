@@ -1,8 +1,8 @@
 #include "supervisor/spawn.hpp"
 
 #include <poll.h>
-#include <unistd.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <set>

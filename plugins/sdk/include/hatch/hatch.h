@@ -19,14 +19,13 @@
  *           ideas come through extension("name/revision"). An enumeration grows only where the value flows from the
  *           plugin to the host, and the host refuses a value that it does not know.
  * Threads.  run() is called on the only thread of a fresh process. It may start threads, but only the calling thread
- *           may use `run` and `host`, but for pause_begin() and pause_end(). Loading the object must not start one: fork() would lose it, so such a
- *           plugin is refused.
- * Ending.   A run ends when run() has called result() or fail() and returned. A process that ends without that is a
- *           crash whatever its exit status says: a hatch that calls _exit(0) must not look like a success.
- * Cancel.   cancel_fd() becomes readable when the run is cancelled or out of time; poll it beside your own
- *           descriptors. A run that does not return within the grace period (2 s) is killed.
- * Rights.   A run has the capabilities that the hatch declares and that the operator granted, until drop_rights().
- *           Gather first, drop, then parse what strangers wrote.
+ *           may use `run` and `host`, but for pause_begin() and pause_end(). Loading the object must not start one:
+ * fork() would lose it, so such a plugin is refused. Ending.   A run ends when run() has called result() or fail() and
+ * returned. A process that ends without that is a crash whatever its exit status says: a hatch that calls _exit(0) must
+ * not look like a success. Cancel.   cancel_fd() becomes readable when the run is cancelled or out of time; poll it
+ * beside your own descriptors. A run that does not return within the grace period (2 s) is killed. Rights.   A run has
+ * the capabilities that the hatch declares and that the operator granted, until drop_rights(). Gather first, drop, then
+ * parse what strangers wrote.
  */
 #ifndef HATCH_HATCH_H
 #define HATCH_HATCH_H
@@ -44,7 +43,7 @@ extern "C" {
 
 /* Text or bytes, borrowed. `data` may be NULL only when `size` is 0. */
 typedef struct hatch_str {
-  const char *data;
+  const char* data;
   size_t size;
 } hatch_str;
 
@@ -71,10 +70,11 @@ enum { HATCH_TARGET_NONE = 0, HATCH_TARGET_OPTIONAL = 1, HATCH_TARGET_REQUIRED =
 
 /* hatch_hatch.flags */
 enum {
-  HATCH_INTERACTIVE = 1u << 0,  /* needs stream(): a console */
-  HATCH_ENVIRONMENT = 1u << 1,  /* wants the target's environment through target_file() */
-  HATCH_TARGET_LOG = 1u << 2,   /* wants the target's log through target_file() */
-  HATCH_TARGET_NETFILES = 1u << 3 /* wants the main process's resolv.conf, hosts and nsswitch.conf through target_file() */
+  HATCH_INTERACTIVE = 1u << 0, /* needs stream(): a console */
+  HATCH_ENVIRONMENT = 1u << 1, /* wants the target's environment through target_file() */
+  HATCH_TARGET_LOG = 1u << 2,  /* wants the target's log through target_file() */
+  HATCH_TARGET_NETFILES =
+      1u << 3 /* wants the main process's resolv.conf, hosts and nsswitch.conf through target_file() */
 };
 
 enum { HATCH_DEBUG = 0, HATCH_INFO = 1, HATCH_WARNING = 2, HATCH_ERROR = 3 };
@@ -92,15 +92,15 @@ enum {
  * it never reaches a successor of the same number. Both descriptors are open until the run ends; the plugin does not
  * close them. */
 typedef struct hatch_process {
-  uint32_t size;        /* set by the caller to sizeof(hatch_process): the host fills no more than that */
-  int32_t pid;          /* in hatchd's pid namespace */
-  uint64_t start_ticks; /* field 22 of /proc/PID/stat: clock ticks since boot (proc(5)) */
+  uint32_t size;          /* set by the caller to sizeof(hatch_process): the host fills no more than that */
+  int32_t pid;            /* in hatchd's pid namespace */
+  uint64_t start_ticks;   /* field 22 of /proc/PID/stat: clock ticks since boot (proc(5)) */
   uint64_t pid_namespace; /* inode of /proc/PID/ns/pid, 0 when it may not be read */
-  int32_t pidfd;        /* pidfd_open(2) */
-  int32_t proc_fd;      /* O_PATH directory /proc/PID: openat() every file relative to it */
-  uint32_t uid;         /* effective */
-  uint32_t gid;         /* effective */
-  uint32_t main;        /* 1 for the main process of the target */
+  int32_t pidfd;          /* pidfd_open(2) */
+  int32_t proc_fd;        /* O_PATH directory /proc/PID: openat() every file relative to it */
+  uint32_t uid;           /* effective */
+  uint32_t gid;           /* effective */
+  uint32_t main;          /* 1 for the main process of the target */
   uint32_t reserved;
 } hatch_process;
 
@@ -112,73 +112,73 @@ typedef struct hatch_host {
 
   /* -- parameters, validated against the hatch's schema, defaults filled in -- */
   /* One parameter: 1 when it is there, 0 when it is not. Strings come as their text, other values as JSON text. */
-  int32_t (*param)(hatch_run *run, hatch_str name, hatch_str *value);
+  int32_t (*param)(hatch_run* run, hatch_str name, hatch_str* value);
   /* All parameters as one JSON object. */
-  hatch_str (*params)(hatch_run *run);
+  hatch_str (*params)(hatch_run* run);
   /* The chosen profile of the plugin's configuration as a JSON object, secrets included; "{}" when there is none. */
-  hatch_str (*profile)(hatch_run *run);
+  hatch_str (*profile)(hatch_run* run);
   /* The plugin's own configuration, without profiles, as a JSON object. */
-  hatch_str (*configuration)(hatch_run *run);
+  hatch_str (*configuration)(hatch_run* run);
   /* The rendering that the caller asked for: "json", "text" or one that the hatch declares. */
-  hatch_str (*format)(hatch_run *run);
+  hatch_str (*format)(hatch_run* run);
   /* The run's id, a ULID; and who asked for it, as a JSON object {"name", "via"}. */
-  hatch_str (*run_id)(hatch_run *run);
-  hatch_str (*caller)(hatch_run *run);
+  hatch_str (*run_id)(hatch_run* run);
+  hatch_str (*caller)(hatch_run* run);
 
   /* -- the target -- */
-  hatch_str (*target_name)(hatch_run *run); /* empty when the run has no target */
-  uint32_t (*process_count)(hatch_run *run);
-  int32_t (*process)(hatch_run *run, uint32_t index, hatch_process *out);
+  hatch_str (*target_name)(hatch_run* run); /* empty when the run has no target */
+  uint32_t (*process_count)(hatch_run* run);
+  int32_t (*process)(hatch_run* run, uint32_t index, hatch_process* out);
   /* A descriptor open for reading on a file of process `index`, which the plugin closes; or a negative errno:
    * -EACCES without the flag, -ENOENT when there is no such file. */
-  int32_t (*target_file)(hatch_run *run, uint32_t index, uint32_t file);
+  int32_t (*target_file)(hatch_run* run, uint32_t index, uint32_t file);
 
   /* -- telling the caller how it goes -- */
-  void (*progress)(hatch_run *run, uint32_t permyriad, hatch_str note); /* 0 to 10000 */
-  void (*log)(hatch_run *run, uint32_t level, hatch_str message);
-  void (*output)(hatch_run *run, hatch_str bytes); /* what a target printed, as it comes */
+  void (*progress)(hatch_run* run, uint32_t permyriad, hatch_str note); /* 0 to 10000 */
+  void (*log)(hatch_run* run, uint32_t level, hatch_str message);
+  void (*output)(hatch_run* run, hatch_str bytes); /* what a target printed, as it comes */
 
   /* -- time -- */
-  int32_t (*cancel_fd)(hatch_run *run);     /* readable: stop soon. The plugin does not read or close it */
-  int64_t (*remaining_ms)(hatch_run *run);  /* until the deadline; 0 when it has passed */
-  uint64_t (*max_pause_us)(hatch_run *run); /* the pause budget: how long any one thread of the target may be held */
+  int32_t (*cancel_fd)(hatch_run* run);     /* readable: stop soon. The plugin does not read or close it */
+  int64_t (*remaining_ms)(hatch_run* run);  /* until the deadline; 0 when it has passed */
+  uint64_t (*max_pause_us)(hatch_run* run); /* the pause budget: how long any one thread of the target may be held */
   /* Call these around every stop of the target. The host measures the longest and kills a run that holds the target
    * far beyond its budget. They may be called from any thread and nest. pause_end() returns the microseconds held. */
-  void (*pause_begin)(hatch_run *run);
-  uint64_t (*pause_end)(hatch_run *run);
+  void (*pause_begin)(hatch_run* run);
+  uint64_t (*pause_end)(hatch_run* run);
 
   /* -- artifacts: files that outlive the run -- */
   /* A descriptor to write to, or a negative errno (-ENOSPC: no room; the run goes on without it). `name` has no '/'.
    * Close it through commit or abort; what was neither is aborted. */
-  int32_t (*artifact)(hatch_run *run, hatch_str name, hatch_str media_type);
-  int32_t (*artifact_commit)(hatch_run *run, int32_t fd);
-  void (*artifact_abort)(hatch_run *run, int32_t fd);
+  int32_t (*artifact)(hatch_run* run, hatch_str name, hatch_str media_type);
+  int32_t (*artifact_commit)(hatch_run* run, int32_t fd);
+  void (*artifact_abort)(hatch_run* run, int32_t fd);
   /* Keep the content of an open regular file or memfd as an artifact. The descriptor stays the plugin's. */
-  int32_t (*artifact_adopt)(hatch_run *run, int32_t fd, hatch_str name, hatch_str media_type);
+  int32_t (*artifact_adopt)(hatch_run* run, int32_t fd, hatch_str name, hatch_str media_type);
 
   /* -- the rest -- */
   /* A directory (descriptor) for what is costly to learn and may be lost at any time, or -1. Not to be closed. */
-  int32_t (*cache_fd)(hatch_run *run);
+  int32_t (*cache_fd)(hatch_run* run);
   /* Ends the first phase: no capability and no ptrace, signal, exec or socket from here on. 0, or a negative errno,
    * after which the run must end without parsing what it gathered. */
-  int32_t (*drop_rights)(hatch_run *run);
+  int32_t (*drop_rights)(hatch_run* run);
   /* Interactive hatches: a socket to the caller's terminal, bytes both ways, end of file when the caller left; or -1.
    * Not to be closed. */
-  int32_t (*stream)(hatch_run *run);
+  int32_t (*stream)(hatch_run* run);
 
   /* -- the answer -- */
   /* The result as a JSON object with at least "verdict" (a sentence for a person). May be called before fail() to hand
    * over how far the run came. The last call counts. */
-  int32_t (*result)(hatch_run *run, hatch_str json);
+  int32_t (*result)(hatch_run* run, hatch_str json);
   /* A rendering of the result: "text" for people; others as declared. Without "text" the host renders verdict, steps
    * and the members itself. */
-  int32_t (*rendering)(hatch_run *run, hatch_str name, hatch_str text);
+  int32_t (*rendering)(hatch_run* run, hatch_str name, hatch_str text);
   /* Why the hatch did not succeed. `code`: "run-failed", or "rights-missing" when hatchd lacks a right on the target.
    * `missing` and `remedy` name what is missing and what a person does about it; both may be NULL. */
-  void (*fail)(hatch_run *run, hatch_str code, hatch_str detail, const char *const *missing, const char *remedy);
+  void (*fail)(hatch_run* run, hatch_str code, hatch_str detail, const char* const* missing, const char* remedy);
 
   /* What came after v1: a struct that "name/revision" documents, or NULL. */
-  const void *(*extension)(hatch_run *run, hatch_str id);
+  const void* (*extension)(hatch_run* run, hatch_str id);
 } hatch_host;
 
 typedef struct hatch_hatch {
@@ -188,17 +188,18 @@ typedef struct hatch_hatch {
   uint32_t flags;        /* HATCH_INTERACTIVE | … */
   uint32_t timeout_ms;   /* how long a run may take unless the configuration says otherwise; 0: 30 s */
   uint32_t max_pause_us; /* pause budget unless the configuration says otherwise; 0: never pauses the target */
-  const char *id;        /* "group.verb", lower case, digits and '-' */
-  const char *kind;      /* NULL; or the profile kind that it serves: id + kind is unique */
-  const char *title;     /* one line */
-  const char *documentation;
-  const char *parameters; /* JSON Schema subset of an object, see docs/writing-a-hatch.md; NULL: none */
-  const char *const *capabilities;   /* "sys_ptrace", "dac_read_search", … capabilities(7) in lower case */
-  const char *const *renderings;     /* beside "json" and "text" */
-  const char *const *artifact_types; /* media types */
-  const char *const *requirements;   /* extensions without which it cannot run */
-  int32_t (*run)(hatch_run *run, const hatch_host *host);
-  int32_t (*preflight)(hatch_run *run, const hatch_host *host); /* NULL, or: would run() work? answers by result() or fail() */
+  const char* id;        /* "group.verb", lower case, digits and '-' */
+  const char* kind;      /* NULL; or the profile kind that it serves: id + kind is unique */
+  const char* title;     /* one line */
+  const char* documentation;
+  const char* parameters;            /* JSON Schema subset of an object, see docs/writing-a-hatch.md; NULL: none */
+  const char* const* capabilities;   /* "sys_ptrace", "dac_read_search", … capabilities(7) in lower case */
+  const char* const* renderings;     /* beside "json" and "text" */
+  const char* const* artifact_types; /* media types */
+  const char* const* requirements;   /* extensions without which it cannot run */
+  int32_t (*run)(hatch_run* run, const hatch_host* host);
+  int32_t (*preflight)(hatch_run* run,
+                       const hatch_host* host); /* NULL, or: would run() work? answers by result() or fail() */
 } hatch_hatch;
 
 typedef struct hatch_plugin {
@@ -206,12 +207,12 @@ typedef struct hatch_plugin {
   uint32_t size;
   uint16_t abi_major, abi_minor;
   uint32_t reserved;
-  const char *name;    /* the key below "plugins" in the configuration */
-  const char *version;
-  const char *summary;
-  const char *configuration; /* JSON Schema subset of the plugin's own keys below plugins.NAME; NULL: none */
-  const char *profile;       /* JSON Schema subset of one profile; NULL: the plugin has no profiles */
-  const hatch_hatch *const *hatches; /* NULL-terminated */
+  const char* name; /* the key below "plugins" in the configuration */
+  const char* version;
+  const char* summary;
+  const char* configuration;         /* JSON Schema subset of the plugin's own keys below plugins.NAME; NULL: none */
+  const char* profile;               /* JSON Schema subset of one profile; NULL: the plugin has no profiles */
+  const hatch_hatch* const* hatches; /* NULL-terminated */
 } hatch_plugin;
 
 #if defined(__GNUC__)
@@ -222,8 +223,8 @@ typedef struct hatch_plugin {
 
 /* The one exported symbol. A function and not a datum: dlsym(3) promises more for functions, and a C++ plugin can
  * build its tables on the first call. Returns NULL when the plugin cannot describe itself. */
-HATCH_EXPORT const hatch_plugin *hatch_plugin_entry(void);
-typedef const hatch_plugin *(*hatch_plugin_entry_fn)(void);
+HATCH_EXPORT const hatch_plugin* hatch_plugin_entry(void);
+typedef const hatch_plugin* (*hatch_plugin_entry_fn)(void);
 
 #ifdef __cplusplus
 }

@@ -41,8 +41,17 @@ namespace hatch {
 using namespace std::chrono_literals;
 
 enum class Effect : std::uint32_t { observe = HATCH_OBSERVE, act = HATCH_ACT, disrupt = HATCH_DISRUPT };
-enum class Target : std::uint32_t { none = HATCH_TARGET_NONE, optional = HATCH_TARGET_OPTIONAL, required = HATCH_TARGET_REQUIRED };
-enum class Level : std::uint32_t { debug = HATCH_DEBUG, info = HATCH_INFO, warning = HATCH_WARNING, error = HATCH_ERROR };
+enum class Target : std::uint32_t {
+  none = HATCH_TARGET_NONE,
+  optional = HATCH_TARGET_OPTIONAL,
+  required = HATCH_TARGET_REQUIRED
+};
+enum class Level : std::uint32_t {
+  debug = HATCH_DEBUG,
+  info = HATCH_INFO,
+  warning = HATCH_WARNING,
+  error = HATCH_ERROR
+};
 
 // What a hatch says about itself. All text is constant. Lists hold up to seven entries.
 struct About {
@@ -51,14 +60,14 @@ struct About {
   const char* documentation;  // paragraphs for the person who is about to run it
   Effect effect = Effect::observe;
   Target target = Target::required;
-  std::uint32_t flags = 0;                    // HATCH_ENVIRONMENT | HATCH_INTERACTIVE | …
-  std::chrono::milliseconds timeout{0};       // 0: the host's default, 30 s
-  std::chrono::microseconds max_pause{0};     // 0: never pauses the target
-  const char* kind = nullptr;                 // profile kind that it serves
-  const char* capabilities[8] = {};           // "sys_ptrace", …
-  const char* renderings[8] = {};             // beside "json" and "text"
-  const char* artifact_types[8] = {};         // media types
-  const char* requirements[8] = {};           // extensions without which it cannot run
+  std::uint32_t flags = 0;                 // HATCH_ENVIRONMENT | HATCH_INTERACTIVE | …
+  std::chrono::milliseconds timeout{0};    // 0: the host's default, 30 s
+  std::chrono::microseconds max_pause{0};  // 0: never pauses the target
+  const char* kind = nullptr;              // profile kind that it serves
+  const char* capabilities[8] = {};        // "sys_ptrace", …
+  const char* renderings[8] = {};          // beside "json" and "text"
+  const char* artifact_types[8] = {};      // media types
+  const char* requirements[8] = {};        // extensions without which it cannot run
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -149,7 +158,9 @@ class Cancelled : public std::exception {
 
 namespace detail {
 inline hatch_str str(std::string_view text) { return {text.data(), text.size()}; }
-inline std::string_view view(hatch_str text) { return text.size ? std::string_view{text.data, text.size} : std::string_view{}; }
+inline std::string_view view(hatch_str text) {
+  return text.size ? std::string_view{text.data, text.size} : std::string_view{};
+}
 }  // namespace detail
 
 // An artifact that is being written. Aborted unless committed.
@@ -295,8 +306,7 @@ struct SchemaType<bool> {
   static void describe(Object& o) { o.add("type", "boolean"); }
 };
 template <class N>
-  requires(std::integral<N> && !std::same_as<N, bool>)
-struct SchemaType<N> {
+requires(std::integral<N> && !std::same_as<N, bool>) struct SchemaType<N> {
   static void describe(Object& o) { o.add("type", "integer"); }
 };
 template <std::floating_point N>
@@ -442,8 +452,8 @@ class Fill {
   static void read(std::string_view, std::string_view text, std::string& member) { member.assign(text); }
   static void read(std::string_view, std::string_view text, bool& member) { member = text == "true"; }
   template <class N>
-    requires((std::integral<N> && !std::same_as<N, bool>) || std::floating_point<N>)
-  static void read(std::string_view name, std::string_view text, N& member) {
+  requires((std::integral<N> && !std::same_as<N, bool>) ||
+           std::floating_point<N>) static void read(std::string_view name, std::string_view text, N& member) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), member);
     if (error != std::errc{} || end != text.data() + text.size()) unreadable(name);
   }
@@ -511,11 +521,12 @@ std::int32_t barrier(hatch_run* run, const hatch_host* host) noexcept {
   } catch (const Cancelled&) {
     return HATCH_CANCELLED;
   } catch (const std::exception& error) {
-    host->fail(run, str("run-failed"), str(std::string("the plugin met its own bug: ") + error.what()), nullptr, nullptr);
+    host->fail(run, str("run-failed"), str(std::string("the plugin met its own bug: ") + error.what()), nullptr,
+               nullptr);
     return HATCH_BROKEN;
   } catch (...) {
-    host->fail(run, str("run-failed"), str("the plugin met its own bug: it threw something that is not a std::exception"),
-               nullptr, nullptr);
+    host->fail(run, str("run-failed"),
+               str("the plugin met its own bug: it threw something that is not a std::exception"), nullptr, nullptr);
     return HATCH_BROKEN;
   }
 }
@@ -568,9 +579,9 @@ template <class... H>
 const hatch_plugin* entry(const PluginText& text) noexcept {
   try {
     static const hatch_hatch* const hatches[] = {describe<H>()..., nullptr};
-    static const hatch_plugin plugin{HATCH_ABI_MAGIC, sizeof(hatch_plugin), HATCH_ABI_MAJOR,    HATCH_ABI_MINOR, 0,
-                                     text.name,       text.version,         text.summary, text.configuration,
-                                     text.profile,    hatches};
+    static const hatch_plugin plugin{
+        HATCH_ABI_MAGIC, sizeof(hatch_plugin), HATCH_ABI_MAJOR,    HATCH_ABI_MINOR, 0,      text.name,
+        text.version,    text.summary,         text.configuration, text.profile,    hatches};
     return &plugin;
   } catch (...) {
     return nullptr;
@@ -581,12 +592,12 @@ const hatch_plugin* entry(const PluginText& text) noexcept {
 }  // namespace hatch
 
 // HATCH_PLUGIN("mine", "1.0.0", "What it is for", FirstHatch, SecondHatch)
-#define HATCH_PLUGIN(name, version, summary, ...)                            \
-  extern "C" HATCH_EXPORT const hatch_plugin* hatch_plugin_entry(void) {     \
-    return hatch::detail::entry<__VA_ARGS__>({name, version, summary});      \
+#define HATCH_PLUGIN(name, version, summary, ...)                        \
+  extern "C" HATCH_EXPORT const hatch_plugin* hatch_plugin_entry(void) { \
+    return hatch::detail::entry<__VA_ARGS__>({name, version, summary});  \
   }
 // The same with JSON Schemas of the plugin's configuration and of a profile (nullptr: none).
-#define HATCH_PLUGIN_CONFIGURED(name, version, summary, configuration, profile, ...)                \
-  extern "C" HATCH_EXPORT const hatch_plugin* hatch_plugin_entry(void) {                            \
-    return hatch::detail::entry<__VA_ARGS__>({name, version, summary, configuration, profile});     \
+#define HATCH_PLUGIN_CONFIGURED(name, version, summary, configuration, profile, ...)            \
+  extern "C" HATCH_EXPORT const hatch_plugin* hatch_plugin_entry(void) {                        \
+    return hatch::detail::entry<__VA_ARGS__>({name, version, summary, configuration, profile}); \
   }

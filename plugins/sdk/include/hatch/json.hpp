@@ -157,8 +157,8 @@ void append_value(std::string& out, B value) {
   out += value ? "true" : "false";
 }
 template <class N>
-  requires((std::integral<N> && !std::same_as<N, bool>) || std::floating_point<N>)
-void append_value(std::string& out, N value) {
+requires((std::integral<N> && !std::same_as<N, bool>) || std::floating_point<N>) void append_value(std::string& out,
+                                                                                                   N value) {
   if constexpr (std::floating_point<N>)
     if (!std::isfinite(value)) {  // JSON has no such number
       out += "null";
