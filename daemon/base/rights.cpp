@@ -34,7 +34,7 @@ Caps own(cap_t caps) { return {caps, &cap_free}; }
 Result<void> failed(const char* call) { return refuse("internal", std::string(call) + ": " + errno_text(errno)); }
 
 // capabilities(7) names without "cap_", or -1.
-cap_value_t number_of(const std::string& name) {
+cap_value_t capability_number(const std::string& name) {
   cap_value_t value = -1;
   return cap_from_name(("cap_" + name).c_str(), &value) == 0 ? value : -1;
 }
@@ -178,7 +178,7 @@ bool has(cap_value_t capability, cap_flag_t flag) {
 Result<std::vector<cap_value_t>> held_of(const std::vector<std::string>& names) {
   std::vector<cap_value_t> held;
   for (const std::string& name : names) {
-    const cap_value_t number = number_of(name);
+    const cap_value_t number = capability_number(name);
     if (number < 0) return refuse("internal", "no such capability: " + name);
     if (has(number, CAP_PERMITTED)) held.push_back(number);
   }
@@ -297,7 +297,7 @@ std::vector<std::string> capabilities() {
   return names;
 }
 
-bool is_capability(const std::string& name) { return number_of(name) >= 0; }
+bool is_capability(const std::string& name) { return capability_number(name) >= 0; }
 
 void start_title(char** argv) {
   // The kernel shows the bytes between argv[0] and the end of the environment (proc(5), cmdline), so the title may grow
