@@ -218,6 +218,13 @@ Answer invoke(Api& api, const http::Context& context) {
   ask = {access::Action::run, hatch.id, order.effect, order.role, order.target};
   if (auto allowed = access::authorize(context.caller, ask, *policy); !allowed)
     co_return refused(allowed.error(), context);
+  // Whoever sends the key counts on it: to run the hatch twice in silence is the one wrong answer.
+  if (order.effect != schema::Effect::observe && !context.request.header("idempotency-key").empty()) {
+    Problem unsupported{
+        "malformed", "Idempotency-Key is not supported by this version, and a retry would run " + hatch.id + " again"};
+    unsupported.remedy = "leave the header out";
+    co_return refused(unsupported, context);
+  }
   auto reason = reason_of(context, *invocation, order.effect, *policy);
   if (!reason) co_return refused(reason.error(), context);
   order.reason = std::move(*reason);

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 
 // strerrorname_np(3), strerrordesc_np(3): glibc 2.32; unlike strerror() safe in every thread.
@@ -30,8 +31,14 @@ Result<std::string> read_all(int fd, std::size_t max) {
 }
 
 Result<std::string> read_file_at(int dirfd, const char* path, std::size_t max) {
-  const UniqueFd file{::openat(dirfd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
+  // Not blocking: whoever can write the folder could have put a FIFO there, whose open waits for a writer.
+  const UniqueFd file{::openat(dirfd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)};
   if (!file) return refuse("malformed", std::string(path) + ": " + errno_text(errno));
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    errno = EINVAL;
+    return refuse("malformed", std::string(path) + " is not a regular file");
+  }
   return read_all(file.get(), max);
 }
 
@@ -71,6 +78,20 @@ Result<std::string> read_memfd(int fd, std::size_t max) {
   }
   content.resize(at);
   return content;
+}
+
+std::vector<pid_t> children_of_this_process() {
+  const std::string self = std::to_string(::getpid());
+  const auto text = read_file_at(AT_FDCWD, ("/proc/" + self + "/task/" + self + "/children").c_str(), 1024 * 1024);
+  std::vector<pid_t> pids;
+  for (std::size_t at = 0; text && at < text->size();) {
+    const std::size_t end = std::min(text->find(' ', at), text->size());
+    pid_t pid = 0;
+    std::from_chars(text->data() + at, text->data() + end, pid);
+    if (pid > 0) pids.push_back(pid);
+    at = end + 1;
+  }
+  return pids;
 }
 
 void raise_descriptor_limit() {

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/problem.hpp"
 
@@ -52,7 +53,8 @@ class Defer {
 // Everything readable from `fd` from its current position, at most `max` bytes; more is a refusal (`malformed`).
 // Works for /proc files, whose size is 0 until they are read.
 Result<std::string> read_all(int fd, std::size_t max);
-// The same for a path relative to a directory descriptor; O_NOFOLLOW. errno stays set on failure.
+// The same for a regular file at a path relative to a directory descriptor; links are not followed. errno stays set on
+// failure.
 Result<std::string> read_file_at(int dirfd, const char* path, std::size_t max);
 
 // Writes all of `bytes`; false with errno set.
@@ -63,6 +65,10 @@ bool write_all(int fd, std::string_view bytes);
 Result<UniqueFd> sealed_memfd(const char* name, std::string_view bytes);
 // The whole content of a memfd received from another process, which may lie about it; refused beyond `max`.
 Result<std::string> read_memfd(int fd, std::size_t max);
+
+// The processes whose parent the calling thread is, from /proc/PID/task/TID/children (proc(5)). Exact enough: who appears
+// while we read is seen the next time. Empty where the kernel lacks CONFIG_PROC_CHILDREN.
+std::vector<pid_t> children_of_this_process();
 
 // Raises the soft limit on descriptors to the hard one, at most 65536. The soft limit of 1024 is for programs that use
 // select(2).

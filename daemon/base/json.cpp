@@ -73,27 +73,38 @@ namespace {
 // first, and rewritten by lines as soon as it turns out to be long or to hold a container.
 class Layout {
  public:
-  explicit Layout(unsigned indent) : base_(indent) {}
+  enum class Form { lines, compact };
+  static constexpr std::size_t unbounded = SIZE_MAX;
+
+  explicit Layout(unsigned indent, Form form = Form::lines, std::size_t max = unbounded)
+      : compact_(form == Form::compact), max_(max), base_(indent) {}
+
+  // Too long: what comes from here on is not written.
+  bool over() const { return out_.size() > max_; }
 
   void begin(bool object) {
+    if (over()) return;
     before_value();
     if (!levels_.empty() && !levels_.back().object) spread(levels_.back());
-    levels_.push_back({object, 0, out_.size() + 1, object, {}});
+    levels_.push_back({object, 0, out_.size() + 1, object && !compact_, {}});
     out_ += object ? '{' : '[';
   }
   void end() {
+    if (over()) return;
     const Level level = std::move(levels_.back());
     levels_.pop_back();
     if (level.count > 0 && level.lines) line();
     out_ += level.object ? '}' : ']';
   }
   void key(std::string_view text) {
+    if (over()) return;
     separate();
     hatch::append_quoted(out_, text);
     out_ += ": ";
     after_key_ = true;
   }
   void scalar(std::string_view text) {
+    if (over()) return;
     before_value();
     if (!levels_.empty() && !levels_.back().object && !levels_.back().lines &&
         out_.size() + text.size() - levels_.back().begin > max_line)
@@ -129,13 +140,13 @@ class Layout {
       line();
     } else {
       if (level.count > 0) out_ += ", ";
-      level.elements.push_back(out_.size());
+      if (!compact_) level.elements.push_back(out_.size());
     }
     ++level.count;
   }
   // Turns the compact array at the end of the text into one with an element a line.
   void spread(Level& level) {
-    if (level.lines) return;
+    if (level.lines || compact_) return;
     level.lines = true;
     const std::string compact = out_.substr(level.begin);
     const std::size_t from = level.begin;
@@ -152,6 +163,8 @@ class Layout {
   }
 
   std::string out_;
+  bool compact_;
+  std::size_t max_;
   unsigned base_;
   std::vector<Level> levels_;
   bool after_key_ = false;
@@ -182,7 +195,7 @@ struct Relay {
   static constexpr std::size_t max_object_size = SIZE_MAX, max_array_size = SIZE_MAX;
   static constexpr std::size_t max_key_size = SIZE_MAX, max_string_size = SIZE_MAX;
 
-  explicit Relay(unsigned indent) : layout(indent) {}
+  Relay(unsigned indent, Layout::Form form, std::size_t max) : layout(indent, form, max) {}
   Layout layout;
   std::string pieces;  // of a key, string or number that comes in parts
 
@@ -216,6 +229,21 @@ struct Relay {
   bool on_comment(json::string_view, json::error_code&) { return true; }
 };
 
+// JSON text, validated and laid out. What exceeds `max` by lines comes compactly, which cannot exceed the text by more
+// than its separators and escapes: indentation, at a great depth, is most of such a text and helps nobody to read it.
+Result<std::string> lay_out(std::string_view text, unsigned indent, std::string_view code, Layout::Form form,
+                            std::size_t max) {
+  json::basic_parser<Relay> parser(json::parse_options{}, indent, form, max);
+  json::error_code error;
+  const std::size_t read = parser.write_some(false, text.data(), text.size(), error);
+  if (!error && text.find_first_not_of(" \t\r\n", read) != std::string_view::npos) error = json::error::extra_data;
+  if (error)
+    return refuse(std::string(code), "not valid JSON at byte " + std::to_string(read) + ": " + error.message());
+  Layout& layout = parser.handler().layout;
+  if (layout.over()) return lay_out(text, indent, code, Layout::Form::compact, Layout::unbounded);
+  return layout.take();
+}
+
 }  // namespace
 
 std::string pretty(const json::value& value, unsigned indent) {
@@ -225,13 +253,7 @@ std::string pretty(const json::value& value, unsigned indent) {
 }
 
 Result<std::string> pretty_text(std::string_view text, unsigned indent, std::string_view code) {
-  json::basic_parser<Relay> parser(json::parse_options{}, indent);
-  json::error_code error;
-  const std::size_t read = parser.write_some(false, text.data(), text.size(), error);
-  if (!error && text.find_first_not_of(" \t\r\n", read) != std::string_view::npos) error = json::error::extra_data;
-  if (error)
-    return refuse(std::string(code), "not valid JSON at byte " + std::to_string(read) + ": " + error.message());
-  return parser.handler().layout.take();
+  return lay_out(text, indent, code, Layout::Form::lines, 4 * text.size() + 1024 * 1024);
 }
 
 }  // namespace hatchd

@@ -28,6 +28,7 @@ Result<boost::json::value> parse_json(std::string_view text, std::string_view co
 std::string pretty(const boost::json::value& value, unsigned indent = 0);
 
 // The same for JSON text, without building a tree: constant memory beside the output. Refuses invalid JSON with `code`.
+// What would grow beyond four times the text and 1 MiB, by the indentation of a great depth, comes on one line.
 Result<std::string> pretty_text(std::string_view json, unsigned indent, std::string_view code);
 
 }  // namespace hatchd

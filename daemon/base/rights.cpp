@@ -1,10 +1,12 @@
 #include "base/rights.hpp"
 
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/sched.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <sys/capability.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -120,6 +122,11 @@ Result<void> load_filter(Filter filter) {
     rules.forbid(signalling);
     // abort() and raise() signal the own thread group.
     rules.forbid_unless("tgkill", 0, static_cast<scmp_datum_t>(::getpid()));
+    // The kernel signals the owner of a descriptor (fcntl(2), F_SETOWN), and a process over its limits (prlimit(2)).
+    for (const int command : {F_SETOWN, F_SETSIG, F_SETOWN_EX})
+      rules.forbid_where("fcntl", 1, ~0ull, static_cast<scmp_datum_t>(command));
+    for (const unsigned long request : {FIOSETOWN, SIOCSPGRP}) rules.forbid_where("ioctl", 1, ~0ull, request);
+    rules.forbid_unless("prlimit64", 0, 0);
   };
   switch (filter) {
     case Filter::supervisor: break;

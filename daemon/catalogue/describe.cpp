@@ -119,7 +119,7 @@ std::string parameters_text(const Hatch& hatch) {
 
 std::string curl_door(const Door& door) {
   if (!door.unix_path.empty()) return "curl --unix-socket " + shell_word(door.unix_path) + " h";
-  return std::string("curl ") + (door.token ? "-H \"Authorization: Bearer $HATCHD_TOKEN\" " : "") + door.origin;
+  return std::string("curl ") + (door.token ? "-H @token.header " : "") + door.origin;
 }
 
 std::string curl_line(const Hatch& hatch, const Door& door, const std::vector<std::string>& targets) {

@@ -139,10 +139,23 @@ class Reader {
   std::vector<FieldError> errors_;
 };
 
+constexpr std::size_t max_members = 256;  // as many as a form may have
+constexpr std::size_t max_values = 10'000;
+
 constexpr std::string_view use_json = "add -H 'Content-Type: application/json', or use curl's --json";
 constexpr std::string_view use_form = "with curl use -d NAME=VALUE, or --json '{\"NAME\": \"VALUE\"}'";
 
+Problem too_many(std::string what) {
+  Problem problem{"params-invalid", "the body has more than " + what};
+  problem.errors.push_back({"", "must not have more than " + what});
+  return problem;
+}
+
 Result<void> read_json(const Request& request, Reader& reader) {
+  // Before anything is built: what follows takes its time on the thread that serves everybody.
+  const JsonSize size = json_size(request.body);
+  if (size.members > max_members) return tl::unexpected(too_many(std::to_string(max_members) + " members"));
+  if (size.values > max_values) return tl::unexpected(too_many(std::to_string(max_values) + " values in all"));
   auto value = parse_json(request.body);
   if (!value) {
     // A form sent with the header of JSON. Broken JSON stays what it is: malformed, with line and column.

@@ -76,6 +76,30 @@ std::vector<std::string> duplicate_members(std::string_view text) {
   return std::move(parser.handler().found);
 }
 
+JsonSize json_size(std::string_view json) {
+  JsonSize size{0, 1};
+  std::size_t depth = 0;
+  for (std::size_t at = 0; at < json.size(); ++at) {
+    const char c = json[at];
+    if (c == '"') {
+      while (++at < json.size() && json[at] != '"')
+        if (json[at] == '\\') ++at;
+    } else if (c == '[' || c == '{') {
+      ++depth;
+      const std::size_t next = json.find_first_not_of(" \t\r\n", at + 1);
+      if (next == json.npos || json[next] == ']' || json[next] == '}') continue;
+      ++size.values;
+      if (depth == 1) ++size.members;
+    } else if ((c == ']' || c == '}') && depth > 0) {
+      --depth;
+    } else if (c == ',') {
+      ++size.values;
+      if (depth == 1) ++size.members;
+    }
+  }
+  return size;
+}
+
 std::string pointer_step(std::string_view name) {
   std::string out = "/";
   for (const char c : name) {

@@ -45,7 +45,7 @@ bool lacks_resources(int error) { return error == EMFILE || error == ENFILE || e
 struct Listener::State : std::enable_shared_from_this<Listener::State> {
   struct Entry {
     std::shared_ptr<Session> session;
-    std::string address;  // "" for Unix sockets
+    std::string source;  // source_key()
     bool refused = false;
   };
   using Entries = std::list<Entry>;
@@ -54,7 +54,7 @@ struct Listener::State : std::enable_shared_from_this<Listener::State> {
   std::shared_ptr<Exchange> exchange = std::make_shared<Exchange>();
   std::list<asio::posix::stream_descriptor> sockets;
   Entries entries;
-  std::map<std::string, std::size_t> by_address;
+  std::map<std::string, std::size_t> by_source;
   std::size_t refusals = 0;
   asio::steady_timer ticker, grace_timer;
   bool ticking = false, stopping = false;
@@ -74,7 +74,7 @@ struct Listener::State : std::enable_shared_from_this<Listener::State> {
       if (error || stopping) co_return;
       if (accept_some(socket.native_handle(), local, index)) continue;
       // Out of descriptors or memory: the pending connection keeps the socket readable, so a loop without a pause would
-      // spin. An idle connection may give what is missing.
+      // spin. A connection that waits may give what is missing.
       make_room("");
       pause.expires_after(accept_pause);
       co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, error));
@@ -112,52 +112,59 @@ struct Listener::State : std::enable_shared_from_this<Listener::State> {
       set_option(fd.get(), SOL_SOCKET, SO_KEEPALIVE);
     }
     Peer peer = peer_of(fd.get(), local, index);
-    const std::string address = local ? std::string() : host_of_address(peer.address);
-    bool refused = entries.size() - refusals >= exchange->limits.connections && !make_room("");
-    if (!refused && !local && count(address) >= exchange->limits.connections_per_address) refused = !make_room(address);
+    const std::string source = source_key(peer);
+    const bool root = peer.local && peer.uid == 0;
+    // The own share first: who has used it up makes room with a connection of its own, not with somebody else's.
+    bool refused = count(source) >= exchange->limits.connections_per_address && !make_room(source);
+    if (!refused && entries.size() - refusals >= exchange->limits.connections) refused = !make_room("");
+    refused = refused && !root;
     if (refused) complain("the limit of connections is reached", peer.address);
     if (refused && refusals >= max_refusals) return;
 
-    const auto entry = entries.insert(entries.end(), Entry{nullptr, address, refused});
+    const auto entry = entries.insert(entries.end(), Entry{nullptr, source, refused});
     if (refused)
       ++refusals;
-    else if (!local)
-      ++by_address[address];
+    else
+      ++by_source[source];
     entry->session = make_session(context.get_executor(), std::move(fd), std::move(peer), exchange, refused);
     entry->session->start([self = shared_from_this(), entry] { self->leave(entry); });
     start_ticking();
   }
 
-  std::size_t count(const std::string& address) const {
-    const auto found = by_address.find(address);
-    return found == by_address.end() ? 0 : found->second;
+  std::size_t count(const std::string& source) const {
+    const auto found = by_source.find(source);
+    return found == by_source.end() ? 0 : found->second;
   }
 
-  // Closes the connection that has been idle longest, of that address or ("") of all. It is counted out at once.
-  bool make_room(const std::string& address) {
+  // Closes the connection that has been idle longest, else the one that has waited longest for a header, of that source
+  // or ("") of all. It is counted out at once.
+  bool make_room(const std::string& source) {
     auto oldest = entries.end();
+    const auto before = [](const Session& one, const Session& other) {
+      return one.idle() != other.idle() ? one.idle() : one.since() < other.since();
+    };
     for (auto entry = entries.begin(); entry != entries.end(); ++entry) {
-      if (entry->refused || !entry->session->idle() || (!address.empty() && entry->address != address)) continue;
-      if (oldest == entries.end() || entry->session->idle_since() < oldest->session->idle_since()) oldest = entry;
+      if (entry->refused || !entry->session->waiting() || (!source.empty() && entry->source != source)) continue;
+      if (oldest == entries.end() || before(*entry->session, *oldest->session)) oldest = entry;
     }
     if (oldest == entries.end()) return false;
-    forget_address(*oldest);
+    forget_source(*oldest);
     // It leaves the table when its coroutine has ended; until then it counts as one of the refused, which have their
     // own bound.
     oldest->refused = true;
     ++refusals;
-    oldest->session->close_idle();
+    oldest->session->abort();
     return true;
   }
 
-  void forget_address(const Entry& entry) {
-    if (entry.refused || entry.address.empty()) return;
-    const auto found = by_address.find(entry.address);
-    if (found != by_address.end() && --found->second == 0) by_address.erase(found);
+  void forget_source(const Entry& entry) {
+    if (entry.refused) return;
+    const auto found = by_source.find(entry.source);
+    if (found != by_source.end() && --found->second == 0) by_source.erase(found);
   }
 
   void leave(Entries::iterator entry) {
-    forget_address(*entry);
+    forget_source(*entry);
     if (entry->refused) --refusals;
     entries.erase(entry);
     if (stopping && entries.empty()) finish();

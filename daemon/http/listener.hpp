@@ -1,6 +1,7 @@
 // Accepts connections on descriptors that somebody else bound (the supervisor, or a test), and keeps their number
-// within bounds: when the house is full the connection that has been idle longest makes room, and when none is idle the
-// newcomer is told so with a 503.
+// within bounds: when the house is full the connection that has been idle longest makes room, else the one that has waited
+// longest for a header; when all are at work the newcomer is told so with a 503. Root on a Unix socket always gets in:
+// somebody must be able to look at a house that others filled.
 #pragma once
 
 #include <boost/asio/io_context.hpp>

@@ -14,6 +14,7 @@
 
 #include <charconv>
 
+#include "access/attempts.hpp"
 #include "access/names.hpp"
 
 #ifndef SO_PEERPIDFD
@@ -151,5 +152,16 @@ Peer peer_of(int fd, bool local, std::size_t listener) {
 }
 
 std::string host_of_address(const std::string& address) { return address.substr(0, address.rfind(':')); }
+
+std::string source_key(const Peer& peer) {
+  if (peer.local) return access::source_of(peer);
+  std::string host = host_of_address(peer.address);
+  // A socket for both kinds of addresses shows IPv4 this way (RFC 4291, section 2.5.5.2).
+  constexpr std::string_view mapped = "[::ffff:";
+  if (host.starts_with(mapped) && host.find('.') != host.npos)
+    host = host.substr(mapped.size(), host.size() - mapped.size() - 1);
+  if (host.starts_with("127.") || host == "[::1]") return "loopback";
+  return host.starts_with('[') ? access::source_of(peer) : host;
+}
 
 }  // namespace hatchd::http

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 #include "http/message.hpp"
 
@@ -13,5 +14,9 @@ Peer peer_of(int fd, bool local, std::size_t listener);
 
 // "127.0.0.1:51234" to "127.0.0.1", "[::1]:4282" to "[::1]".
 std::string host_of_address(const std::string& address);
+
+// By whom shares of connections and memory are counted: access::source_of(), with one key for every address of this
+// machine's loopback, since a local user may call from any of them.
+std::string source_key(const Peer& peer);
 
 }  // namespace hatchd::http

@@ -22,6 +22,7 @@
 #include "base/log.hpp"
 #include "hatch/json.hpp"
 #include "http/head.hpp"
+#include "http/peer.hpp"
 #include "http/strict.hpp"
 #include "http/text.hpp"
 
@@ -55,24 +56,38 @@ void log_request(const Request& request, const Response& response, std::chrono::
               {"request", request.id}});
 }
 
-// A share of Limits::bodies_bytes, held while its request is under way.
+// A share of Limits::bodies_bytes, held while its request is under way. It grows with what has come, not with what was
+// announced: announcing costs a client nothing.
 class Reservation {
  public:
   Reservation() = default;
   Reservation(const Reservation&) = delete;
   ~Reservation() {
-    if (exchange_) exchange_->bodies_bytes -= bytes_;
+    if (!exchange_) return;
+    exchange_->bodies_bytes -= bytes_;
+    const auto share = exchange_->bodies_by_source.find(source_);
+    if ((share->second -= bytes_) == 0) exchange_->bodies_by_source.erase(share);
   }
-  bool take(const std::shared_ptr<Exchange>& exchange, std::size_t bytes) {
-    if (exchange->bodies_bytes + bytes > exchange->limits.bodies_bytes) return false;
+  // From now on `bytes`, if that is more than before.
+  bool grow(const std::shared_ptr<Exchange>& exchange, const std::string& source, std::size_t bytes) {
+    if (bytes <= bytes_) return true;
+    const std::size_t more = bytes - bytes_;
+    const auto share = exchange->bodies_by_source.find(source);
+    const std::size_t held = share == exchange->bodies_by_source.end() ? 0 : share->second;
+    if (exchange->bodies_bytes + more > exchange->limits.bodies_bytes ||
+        held + more > exchange->limits.bodies_bytes_per_source)
+      return false;
     exchange_ = exchange;
+    source_ = source;
     bytes_ = bytes;
-    exchange->bodies_bytes += bytes;
+    exchange->bodies_bytes += more;
+    exchange->bodies_by_source[source] = held + more;
     return true;
   }
 
  private:
   std::shared_ptr<Exchange> exchange_;
+  std::string source_;
   std::size_t bytes_ = 0;
 };
 
@@ -80,7 +95,11 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
  public:
   Connection(const asio::any_io_executor& executor, UniqueFd socket, Peer peer, std::shared_ptr<Exchange> exchange,
              bool refuse)
-      : socket_(executor, socket.release()), peer_(std::move(peer)), exchange_(std::move(exchange)), refuse_(refuse) {}
+      : socket_(executor, socket.release()),
+        peer_(std::move(peer)),
+        source_(source_key(peer_)),
+        exchange_(std::move(exchange)),
+        refuse_(refuse) {}
 
   void start(std::function<void()> ended) override {
     asio::co_spawn(
@@ -103,7 +122,10 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   }
 
   bool idle() const override { return state_ == State::idle && !closing_; }
-  SteadyTime idle_since() const override { return since_; }
+  bool waiting() const override {
+    return (state_ == State::fresh || state_ == State::idle || state_ == State::reading) && !closing_;
+  }
+  SteadyTime since() const override { return since_; }
   void close_idle() override {
     if (idle()) interrupt(closing_);
   }
@@ -116,7 +138,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   const Peer& peer() const override { return peer_; }
 
  private:
-  enum class State { fresh, idle, reading, answering, writing, waiting_for_stream, lingering };
+  enum class State { fresh, idle, reading, reading_body, answering, writing, waiting_for_stream, lingering };
 
   // A request as far as it came.
   struct Incoming {
@@ -241,13 +263,11 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   asio::awaitable<void> receive_body(Incoming& incoming, Parser& parser) {
     if (parser.is_done()) co_return;
     const Limits& limits = exchange_->limits;
-    enter(State::reading, limits.body_time);
+    enter(State::reading_body, limits.body_time);
 
     const auto length = parser.content_length();
     const std::string too_large = "the body is larger than " + std::to_string(limits.body_bytes) + " bytes";
     if (length && *length > limits.body_bytes) co_return refuse_with(incoming, "too-large", too_large);
-    if (!incoming.reservation.take(exchange_, length ? static_cast<std::size_t>(*length) : limits.body_bytes))
-      co_return refuse_with(incoming, "overloaded", "too many bodies are under way", "try again in a moment");
     parser.body_limit(limits.body_bytes);
     parser.eager(true);
 
@@ -256,7 +276,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
         incoming.lost = true;
         co_return;
       }
-      enter(State::reading, limits.body_time);
+      enter(State::reading_body, limits.body_time);
     }
 
     std::size_t raw = 0;  // with chunk headers, which may be longer than what they carry
@@ -267,6 +287,8 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
         in_.erase(0, taken);
         raw += taken;
       }
+      if (!incoming.reservation.grow(exchange_, source_, parser.get().body().size() + in_.size()))
+        co_return refuse_with(incoming, "overloaded", "too many bodies are under way", "try again in a moment");
       if (parser.is_done()) break;
       if (error == beast::error::body_limit || raw > limits.body_bytes * 8 + limits.header_bytes)
         co_return refuse_with(incoming, "too-large", too_large);
@@ -479,6 +501,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   asio::posix::stream_descriptor socket_;
   asio::cancellation_signal signal_;
   const Peer peer_;
+  const std::string source_;
   const std::shared_ptr<Exchange> exchange_;
   const bool refuse_;
   bool first_ = true;

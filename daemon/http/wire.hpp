@@ -10,7 +10,9 @@
 #include <chrono>
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <memory>
+#include <string>
 
 #include "base/clock.hpp"
 #include "http/message.hpp"
@@ -20,10 +22,11 @@ namespace hatchd::http {
 struct Limits {
   std::size_t header_bytes = 16 * 1024;
   std::size_t header_fields = 100;
-  std::size_t body_bytes = 1024 * 1024;
-  std::size_t bodies_bytes = 64 * 1024 * 1024;  // of all requests under way together
+  std::size_t body_bytes = 256 * 1024;
+  std::size_t bodies_bytes = 64 * 1024 * 1024;             // of all requests under way together
+  std::size_t bodies_bytes_per_source = 16 * 1024 * 1024;  // see source_key()
   std::size_t connections = 1024;
-  std::size_t connections_per_address = 512;  // TCP only
+  std::size_t connections_per_address = 512;  // of one source_key(): an address, or a user of this machine
   // Whole messages, not pauses between bytes: who drips is ended like who is silent.
   std::chrono::milliseconds header_time{10'000}, body_time{30'000};
   std::chrono::milliseconds idle_time{75'000};
@@ -43,6 +46,7 @@ struct Exchange {
   Observe observe;
   bool draining = false;
   std::size_t bodies_bytes = 0;
+  std::map<std::string, std::size_t> bodies_by_source;
 };
 
 class Session {
@@ -54,7 +58,10 @@ class Session {
   virtual void tick(SteadyTime now) = 0;
   // Between two requests, since when? Such a session may be closed without loss.
   virtual bool idle() const = 0;
-  virtual SteadyTime idle_since() const = 0;
+  // The same, or at most a part of a request's header has come: closed only where there is no other room.
+  virtual bool waiting() const = 0;
+  // When it began to be idle or waiting.
+  virtual SteadyTime since() const = 0;
   virtual void close_idle() = 0;
   // Ends the session at once, whatever it does.
   virtual void abort() = 0;

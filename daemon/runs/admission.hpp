@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 
 #include "base/clock.hpp"
 #include "base/problem.hpp"
@@ -27,6 +28,26 @@ class Admission {
              bool dry = false);
 
   unsigned running() const { return running_; }
+
+  // The place of one admitted run: left once, at the latest when its holder ends, however that comes about.
+  class Slot {
+   public:
+    Slot(Admission& admission, const catalogue::Hatch& hatch, std::string target, SteadyTime begun, bool dry)
+        : admission_(&admission), hatch_(hatch), target_(std::move(target)), begun_(begun), dry_(dry) {}
+    Slot(const Slot&) = delete;
+    ~Slot() { leave(); }
+    void leave() {
+      if (Admission* admission = std::exchange(admission_, nullptr))
+        admission->leave(hatch_, target_, begun_, std::chrono::steady_clock::now(), dry_);
+    }
+
+   private:
+    Admission* admission_;
+    const catalogue::Hatch& hatch_;
+    std::string target_;
+    SteadyTime begun_;
+    bool dry_;
+  };
 
  private:
   struct Place {  // a hatch and a target

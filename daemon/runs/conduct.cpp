@@ -2,7 +2,6 @@
 // run says. The outcome (link/outcome.hpp) is fed by read_channel() while the run speaks, and by conclude() after that.
 #include <algorithm>
 #include <array>
-#include <boost/asio/detached.hpp>
 #include <boost/json.hpp>
 
 #include "base/json.hpp"
@@ -91,13 +90,14 @@ Answer answer_of(link::Outcome& outcome) {
 
 asio::awaitable<void> Runner::conduct(LivePtr live, Order order) {
   Run& run = live->run;
+  Admission::Slot slot(admission_, *order.hatch, order.target, live->begun, live->preflight);
 
   // On disk before it starts, so that a crash of hatchd leaves its trace; what only looks need not outlast a power cut.
   if (!live->preflight) {
     auto work = [this, id = run.id] { return disk_.create(id); };
     const auto made = co_await pool_.run(std::move(work));
     if (!made) {
-      run.stored = false;
+      run.stored = live->folder = false;
       log::error("a run has no folder", {{"run", run.id}, {"problem", made.error().detail}});
     }
     co_await record(live, order.effect != schema::Effect::observe);
@@ -106,7 +106,7 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order) {
     end(live, State::failed,
         Problem{"no-space", "the run could not be recorded, so it was not started", {}, "make room in runs.directory"});
   } else {
-    // What throws here is a lack of descriptors or memory, or a bug: the run ends, and its place is given back below.
+    // What throws here is a lack of descriptors or memory, or a bug: the run ends all the same.
     try {
       co_await hand_over(live, order);
       if (!is_over(run.state)) co_await attend(live);
@@ -117,7 +117,11 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order) {
     }
   }
 
+  // Its process is gone or given up on. Whoever sees its end may start the next at once, so the place is given back
+  // before the record, which takes a while, is written.
+  slot.leave();
   if (live->channel) live->channel->close();
+  while (!live->channel_over) co_await live->changed.wait();  // close() ends it at once
   if (live->link) live->link->runs.erase(run.id);
   live->link.reset();
   co_await artifacts_.finish(run.id);
@@ -127,7 +131,6 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order) {
   if (!run.verdict.empty()) result["verdict"] = run.verdict;
   if (run.error) result["error"] = hatchd::to_json(*run.error);
   live->events.add("result", result);
-  admission_.leave(*order.hatch, order.target, live->begun, now(), live->preflight);
   retire(live);
   if (live->preflight) co_return;
   log::info("run ended", {{"run", run.id},
@@ -157,12 +160,15 @@ asio::awaitable<void> Runner::hand_over(LivePtr live, const Order& order) {
     live->link = *link;
     live->link->runs[run.id] = live;
     live->channel = std::make_shared<Receiver>(executor_, link::Channel(std::move(ours)));
-    live->channel_over = false;
     const std::array fds{theirs.get()};
     const bool sent = live->link->receiver.send("start", start_message(run, order), fds);
     theirs.reset();
     if (sent) {
-      asio::co_spawn(executor_, read_channel(live), asio::detached);
+      live->channel_over = false;
+      asio::co_spawn(executor_, read_channel(live), [live](std::exception_ptr) {
+        live->channel_over = true;
+        live->changed.notify();
+      });
       while (!live->started && !live->refused && !live->ended && !live->link->gone && now() < live->deadline)
         co_await live->changed.wait(live->deadline);
     }
@@ -171,7 +177,7 @@ asio::awaitable<void> Runner::hand_over(LivePtr live, const Order& order) {
       live->refused.reset();
     if (live->started || live->refused || live->ended || now() >= live->deadline) break;
     live->channel->close();
-    while (sent && !live->channel_over) co_await live->changed.wait();  // close() ends it at once
+    while (!live->channel_over) co_await live->changed.wait();  // close() ends it at once
     // Its end is about to be noticed; or it is there, does not read, and will not.
     const SteadyTime noticed = now() + 1s;
     while (!live->link->gone && now() < noticed) co_await live->changed.wait(noticed);
@@ -270,9 +276,15 @@ asio::awaitable<void> Runner::conclude(LivePtr live) {
       return {};
     };
     const auto written = co_await pool_.run(std::move(write));
-    run.bytes += answer.bytes;
-    if (!written) {
+    if (written) {
+      run.bytes += answer.bytes;
+    } else {
+      // The small record may still fit where the result did not: what was written of that makes room.
       log::error("a result could not be stored", {{"run", run.id}, {"problem", written.error().detail}});
+      auto remove = [this, id = run.id, files] {
+        for (const auto& [name, text] : *files) disk_.remove_file(id, name);
+      };
+      co_await pool_.run(std::move(remove));
       run.stored = false;
       live->kept = std::move(*files);
     }
@@ -297,8 +309,6 @@ asio::awaitable<void> Runner::read_channel(LivePtr live) {
       co_await pool_.run(std::move(work));
     }
   }
-  live->channel_over = true;
-  live->changed.notify();
 }
 
 }  // namespace hatchd::runs

@@ -49,6 +49,7 @@ std::vector<std::string> names_in(int directory) {
 std::string artifact_path(unsigned number) { return "artifacts/" + std::to_string(number); }
 
 constexpr std::string_view temporary = ".tmp";
+constexpr std::string_view record_file = "run.json";
 
 }  // namespace
 
@@ -76,6 +77,9 @@ Result<void> Disk::create(const std::string& id) const {
 }
 
 Result<void> Disk::write(const std::string& id, const std::string& file, std::string_view text, bool durable) const {
+  // What could not be read back is not written.
+  if (text.size() > (file == record_file ? max_record : max_file))
+    return refuse("no-space", file + " would have " + std::to_string(text.size()) + " bytes, which is too large");
   auto directory = folder(id);
   if (!directory) return tl::unexpected(directory.error());
   const std::string beside = file + std::string(temporary);
@@ -92,7 +96,11 @@ Result<void> Disk::write(const std::string& id, const std::string& file, std::st
 }
 
 Result<void> Disk::write_record(const Run& run, bool durable) const {
-  return write(run.id, "run.json", pretty(to_record(run)) + "\n", durable);
+  return write(run.id, std::string(record_file), pretty(to_record(run)) + "\n", durable);
+}
+
+void Disk::remove_file(const std::string& id, const std::string& file) const {
+  if (auto directory = folder(id)) ::unlinkat(directory->get(), file.c_str(), 0);
 }
 
 Result<std::string> Disk::read(const std::string& id, const std::string& file) const {

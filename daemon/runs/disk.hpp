@@ -32,6 +32,7 @@ class Disk {
   // `durable`: on return it outlasts a power cut, and so does the run's folder. Otherwise it outlasts the process only.
   Result<void> write(const std::string& id, const std::string& file, std::string_view text, bool durable) const;
   Result<void> write_record(const Run& run, bool durable) const;
+  void remove_file(const std::string& id, const std::string& file) const;
   Result<std::string> read(const std::string& id, const std::string& file) const;
   Result<Run> read_record(const std::string& id) const;
 

@@ -30,11 +30,13 @@ struct Live {
   std::optional<link::Message> started, refused, ended;
   std::shared_ptr<PluginLink> link;   // set when `start` was sent
   std::shared_ptr<Receiver> channel;  // the run's own
-  bool channel_over = false;
-  link::Outcome outcome;  // touched by one coroutine at a time, see runner.cpp
+  bool channel_over = true;           // nobody reads it
+  link::Outcome outcome;              // touched by one coroutine at a time, see runner.cpp
   SteadyTime deadline{}, begun{};
 
-  // Result and renderings of a run that the disk refused, by file name.
+  bool folder = true;  // false: the disk refused even that, so nothing more is tried
+
+  // Result and renderings of a run that the disk refused, by file name. The record on disk does not know of them.
   std::map<std::string, std::string> kept;
 
   void move(State to);  // checks the table of moves; a move that is not in it is a bug

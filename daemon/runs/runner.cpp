@@ -4,13 +4,24 @@
 #include <boost/asio/detached.hpp>
 #include <boost/json.hpp>
 
+#include "base/json.hpp"
 #include "base/log.hpp"
 
 namespace hatchd::runs {
 
 namespace {
+
 constexpr std::size_t max_recent = 64;
+constexpr std::size_t max_params = 256 * 1024;  // of a record, which has a bound as a whole (Disk::max_record)
+
+// Parameters as they are recorded. Deeply nested ones grow by their indentation, so both forms count.
+boost::json::object recorded(boost::json::object params) {
+  const std::size_t bytes = boost::json::serialize(params).size();
+  if (bytes <= max_params && pretty(params, 1).size() <= max_params) return params;
+  return {{"parameters_left_out", std::to_string(bytes) + " bytes, which is too large for the record of a run"}};
 }
+
+}  // namespace
 
 Runner::Runner(asio::any_io_executor executor, Plugins& plugins, Store& store, const Disk& disk, Pool& pool,
                Limits limits)
@@ -44,7 +55,7 @@ tl::expected<LivePtr, Admission::Refusal> Runner::start(Order order) {
   run.uid = order.caller.uid;
   run.login = order.caller.login;
   run.reason = order.reason;
-  run.params = order.masked;
+  run.params = recorded(std::move(order.masked));
   run.effect = order.effect;
   run.role = order.role;
   live_[run.id] = live;
@@ -61,14 +72,37 @@ tl::expected<LivePtr, Admission::Refusal> Runner::start(Order order) {
   return live;
 }
 
-// Over: from here on nothing about it changes, and it is kept for followers only.
+// Over: from here on nothing about it changes, and it is kept for followers only, who read its record and its events.
 void Runner::retire(const LivePtr& live) {
   live->over = true;
+  if (live->link) live->link->runs.erase(live->run.id);
+  live->link.reset();
+  live->started.reset();
+  live->refused.reset();
+  live->ended.reset();
+  if (live->channel_over) {  // otherwise read_channel() still holds both
+    live->channel.reset();
+    live->outcome = {};
+  }
   live_.erase(live->run.id);
   if (!live->preflight) recent_.push_back(live);
   if (recent_.size() > max_recent) recent_.pop_front();
+  bound_kept();
   live->changed.notify();
   ended_.notify();
+}
+
+// Results that the disk refused make room for newer ones. The newest stays in any case: its caller is about to read it.
+void Runner::bound_kept() {
+  std::size_t bytes = 0;
+  for (auto at = recent_.rbegin(); at != recent_.rend(); ++at) {
+    Live& live = **at;
+    for (const auto& [name, text] : live.kept) bytes += text.size();
+    if (at == recent_.rbegin() || bytes <= limits_.kept || live.kept.empty()) continue;
+    live.kept.clear();
+    live.run.has_result = false;
+    live.run.renderings.clear();
+  }
 }
 
 asio::awaitable<void> Runner::wait(LivePtr live, SteadyTime until) {
@@ -90,7 +124,8 @@ LivePtr Runner::live(const std::string& id) const {
 
 asio::awaitable<Result<Run>> Runner::load(std::string id) {
   if (const LivePtr found = live(id); found && !found->preflight) co_return found->run;
-  if (!store_.find(id)) co_return refuse("run-unknown", "there is no such run, or it is no longer kept");
+  const Entry* entry = store_.find(id);
+  if (!entry || entry->hatch.empty()) co_return refuse("run-unknown", "there is no such run, or it is no longer kept");
   auto work = [this, id] { return disk_.read_record(id); };
   co_return co_await pool_.run(std::move(work));
 }
@@ -175,8 +210,13 @@ void Runner::end(const LivePtr& live, State state, std::optional<Problem> proble
 asio::awaitable<void> Runner::record(LivePtr live, bool durable) {
   if (live->preflight) co_return;
   store_.put(live->run);
-  if (!live->run.stored) co_return;
-  auto work = [this, run = live->run, durable] { return disk_.write_record(run, durable); };
+  if (!live->folder) co_return;
+  Run run = live->run;
+  if (!live->kept.empty()) {  // what is in memory only will not be there after a restart
+    run.has_result = false;
+    run.renderings.clear();
+  }
+  auto work = [this, run = std::move(run), durable] { return disk_.write_record(run, durable); };
   const auto written = co_await pool_.run(std::move(work));
   if (written) co_return;
   live->run.stored = false;

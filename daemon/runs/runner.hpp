@@ -31,6 +31,7 @@ struct Order {
 struct Limits {
   std::chrono::milliseconds grace{10000};     // between asking a run to stop and killing it
   std::chrono::milliseconds backstop{10000};  // beyond time limit and grace, when the plugin's process itself hangs
+  std::size_t kept = 64 * 1024 * 1024;        // results in memory of runs that are over, since the disk refused them
 };
 
 class Runner {
@@ -73,6 +74,7 @@ class Runner {
   asio::awaitable<void> record(LivePtr live, bool durable);
   void end(const LivePtr& live, State state, std::optional<Problem> problem);
   void retire(const LivePtr& live);
+  void bound_kept();
 
   asio::any_io_executor executor_;
   Plugins& plugins_;

@@ -36,7 +36,7 @@ Store::Page Store::list(const Query& query) const {
   auto at = query.after.empty() ? entries_.end() : entries_.lower_bound(query.after);
   while (at != entries_.begin()) {
     const auto& [id, entry] = *--at;
-    if ((!query.hatch.empty() && entry.hatch != query.hatch) ||
+    if (entry.hatch.empty() || (!query.hatch.empty() && entry.hatch != query.hatch) ||
         (!query.target.empty() && entry.target != query.target) || (query.state && entry.state != *query.state) ||
         (query.visible && !query.visible(entry)))
       continue;
@@ -79,7 +79,12 @@ History read_history(const Disk& disk) {
     if (!disk.tidy(id)) continue;
     auto run = disk.read_record(id);
     if (!run) {
-      ++history.unreadable;  // left alone for a person to look at
+      ++history.unreadable;
+      Run unreadable;
+      unreadable.id = id;
+      unreadable.state = State::crashed;
+      unreadable.effect = schema::Effect::disrupt;
+      history.runs.push_back(std::move(unreadable));
       continue;
     }
     if (!is_over(run->state)) {

@@ -23,7 +23,7 @@ struct Keep {
 };
 
 struct Entry {
-  std::string hatch, target;
+  std::string hatch, target;  // hatch "": its record cannot be read
   State state = State::queued;
   schema::Effect effect = schema::Effect::observe;
   access::Role role = access::Role::none;
@@ -65,9 +65,10 @@ class Store {
 };
 
 // Reads the history back at start: tidies each folder, and records runs that were under way as crashed, because
-// whoever ran them is gone. Blocks.
+// whoever ran them is gone. A folder whose record cannot be read stays for a person to look at, until retention reaches
+// it: it is a run of no hatch, which is never shown. Blocks.
 struct History {
-  std::vector<Run> runs;
+  std::vector<Run> runs;  // with those that cannot be read
   std::size_t interrupted = 0, unreadable = 0;
 };
 History read_history(const Disk& disk);

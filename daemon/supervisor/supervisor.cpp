@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -15,6 +17,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "base/json.hpp"
 #include "base/log.hpp"
@@ -57,6 +60,8 @@ class Supervisor {
   int run() {
     rights::set_title("hatchd");
     if (!block_signals()) return 70;
+    // What a run forked and its plugin process could not end any more becomes ours, and ends with end_orphans().
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     if (auto done = prepare(); !done) return give_up(done.error());
     auto listeners = bind_all(service_.config.listen);
     if (!listeners) return give_up(listeners.error(), 69);
@@ -66,6 +71,7 @@ class Supervisor {
     start(targets_);
     start(front_);
     while (!finished()) turn();
+    for (int i = 0; end_orphans() && i < 100; ++i) ::usleep(10'000);
     unbind(listeners_);
     log::info("stopped");
     return exit_status_;
@@ -78,7 +84,7 @@ class Supervisor {
   bool block_signals() {
     sigset_t handled;
     sigemptyset(&handled);
-    for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&handled, number);
+    for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) sigaddset(&handled, number);
     ::signal(SIGPIPE, SIG_IGN);
     if (::sigprocmask(SIG_BLOCK, &handled, nullptr) != 0) return false;
     signals_ = UniqueFd{::signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK)};
@@ -110,6 +116,11 @@ class Supervisor {
     const std::string cache = directory + "/cache";
     std::error_code error;
     std::filesystem::create_directories(directory, error);
+    // Two daemons in one folder would take each other's runs for crashed ones.
+    lock_ = UniqueFd{::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    if (lock_ && ::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0)
+      return refuse("internal", directory + " is in use by another hatchd",
+                    "stop that one, or set another runs.directory");
     if (error)
       return refuse("internal", directory + ": " + error.message(),
                     "create it for the user that hatchd runs as, or set runs.directory");
@@ -311,7 +322,26 @@ class Supervisor {
     std::erase_if(plugin_processes_, [](const auto& child) {
       return !child->running() && !child->restart && !child->asked && child->failures == 0;
     });
+    if (std::exchange(orphans_, false)) end_orphans();
     pass_time();
+  }
+
+  // Ends what is left of runs whose plugin process was killed, and reaps every child that we did not start. Only what
+  // has our name is ended: as a container's first process, or after `app & exec hatchd`, others' processes are our
+  // children too, the target among them. True: some are still on their way out.
+  bool end_orphans() {
+    bool left = false;
+    for (const pid_t pid : children_of_this_process()) {
+      const auto children = all();
+      if (std::any_of(children.begin(), children.end(), [&](Child* child) { return child->process.pid == pid; }))
+        continue;
+      if (::waitpid(pid, nullptr, WNOHANG) != 0) continue;
+      const auto comm = read_file_at(AT_FDCWD, ("/proc/" + std::to_string(pid) + "/comm").c_str(), 64);
+      if (!comm || !comm->starts_with("hatchd: ")) continue;
+      ::kill(pid, SIGKILL);
+      left = true;
+    }
+    return left;
   }
 
   int timeout_ms() {
@@ -342,6 +372,10 @@ class Supervisor {
   void take_signals() {
     signalfd_siginfo info{};
     while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
+      if (info.ssi_signo == SIGCHLD) {
+        orphans_ = true;  // perhaps; our own children are buried by their descriptors
+        continue;
+      }
       if (info.ssi_signo == SIGHUP && !service_.ends_with_terminal) {
         log::warning("reloading is not supported by this version, restart instead");
         continue;
@@ -507,14 +541,14 @@ class Supervisor {
   Service service_;
   std::string worker_;
   Identities identities_;
-  UniqueFd signals_, runs_, cache_;
+  UniqueFd signals_, lock_, runs_, cache_;
   std::vector<Listener> listeners_;
   Plugins plugins_;
   json::array catalogue_;
   Child front_{Child::Kind::front, "front", {}, {}, 0, {}, false};
   Child targets_{Child::Kind::targets, "targets", {}, {}, 0, {}, false};
   std::vector<std::unique_ptr<Child>> plugin_processes_;
-  bool announced_ = false, stopping_ = false;
+  bool announced_ = false, stopping_ = false, orphans_ = false;
   Stage stage_ = Stage::front;
   std::optional<Clock::time_point> deadline_;
   int exit_status_ = 0;

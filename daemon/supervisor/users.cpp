@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <grp.h>
 #include <pwd.h>
 #include <sys/stat.h>
@@ -11,7 +10,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <fstream>
+#include <memory>
 #include <random>
 #include <set>
 #include <string>
@@ -94,18 +95,36 @@ Result<Identities> choose_identities(const config::Users& users) {
   return chosen;
 }
 
+namespace {
+
+constexpr int max_depth = 16;
+
+// By descriptors all the way: the folder is another user's, who may swap any name in it while we look. A file with a
+// second name is left alone; it may be somebody's from elsewhere.
+Result<void> give_entry(int parent, const char* name, const Identity& identity, int depth) {
+  const UniqueFd entry{::openat(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)};
+  struct stat info {};
+  if (!entry || ::fstat(entry.get(), &info) != 0) return {};  // a link, a socket, or gone: nothing of ours
+  const bool folder = S_ISDIR(info.st_mode);
+  if (!folder && (!S_ISREG(info.st_mode) || info.st_nlink != 1)) return {};
+  if ((info.st_uid != *identity.uid || info.st_gid != *identity.gid) &&
+      ::fchown(entry.get(), *identity.uid, *identity.gid) != 0)
+    return refuse("internal", std::string(name) + ": chown: " + errno_text(errno));
+  if (!folder || depth == 0) return {};
+  const std::unique_ptr<DIR, int (*)(DIR*)> listing{::fdopendir(::fcntl(entry.get(), F_DUPFD_CLOEXEC, 0)), &::closedir};
+  if (!listing) return {};
+  while (const dirent* child = ::readdir(listing.get())) {
+    if (std::strcmp(child->d_name, ".") == 0 || std::strcmp(child->d_name, "..") == 0) continue;
+    if (auto done = give_entry(entry.get(), child->d_name, identity, depth - 1); !done) return done;
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<void> give_to(const std::string& path, const Identity& identity) {
   if (!identity.uid) return {};
-  // nftw(3) has no argument for its function; the supervisor has one thread.
-  static Identity owner;
-  owner = identity;
-  const auto visit = [](const char* name, const struct stat* info, int, FTW*) {
-    if (info->st_uid == *owner.uid && info->st_gid == *owner.gid) return 0;
-    return ::lchown(name, *owner.uid, *owner.gid);
-  };
-  if (::nftw(path.c_str(), visit, 16, FTW_PHYS | FTW_MOUNT) != 0)
-    return refuse("internal", path + ": chown: " + errno_text(errno));
-  return {};
+  return give_entry(AT_FDCWD, path.c_str(), identity, max_depth);
 }
 
 }  // namespace hatchd::supervisor

@@ -27,7 +27,8 @@ struct Identities {
 
 Result<Identities> choose_identities(const config::Users& users);
 
-// Changes the owner of `path` and all that is in it, without following links, where it is not `identity`'s already.
+// Changes the owner of `path` and of the folders and files in it that are not `identity`'s already. Follows no link, and
+// leaves alone what has a second name.
 Result<void> give_to(const std::string& path, const Identity& identity);
 
 }  // namespace hatchd::supervisor

@@ -173,7 +173,7 @@ int serve_without_configuration(const ZeroOptions& options) {
     }
     std::printf("hatchd serves the target \"%s\". Paste one of these; Ctrl-C ends it.\n\n", name.c_str());
     std::printf("  curl --unix-socket %s h/\n", socket.c_str());
-    std::printf("  curl --unix-socket %s h/v1/targets?format=text\n", socket.c_str());
+    std::printf("  curl --unix-socket %s 'h/v1/targets?format=text'\n", socket.c_str());
     std::printf("  curl --unix-socket %s -X POST h/stack.dump\n", socket.c_str());
     for (const Listener& listener : listeners)
       if (!listener.tcp.empty())

@@ -333,6 +333,8 @@ int run_in_this_process(const Chosen& chosen, const ExecOptions& options, const 
     looking.emplace(std::move(*started));
     link::Channel targets{std::move(ours)};
     if (auto opened = open_target(targets, chosen, task); !opened) return complain(opened.error(), failed_status);
+    // It has done its part. Ended now and not at the end: after drop_rights() this process may signal nobody.
+    looking.reset();
   }
   // By its name and not by descriptor: the debugger wants to find its symbols.
   const auto plugin = Plugin::open(fs::absolute(chosen.file).string());

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
-#include <charconv>
 #include <new>
 #include <set>
 
@@ -38,25 +37,6 @@ void wipe(json::value& value) {
   } else if (json::object* object = value.if_object()) {
     for (auto& member : *object) wipe(member.value());
   }
-}
-
-// Which processes have `parent` as their parent. From /proc/PID/task/TID/children (proc(5)), which is exact enough: who
-// appears while we read is seen the next time.
-std::vector<pid_t> children_of_this_process() {
-  const std::string self = std::to_string(::getpid());
-  const std::string path = "/proc/" + self + "/task/" + self + "/children";
-  const UniqueFd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (!file) return {};
-  const auto text = read_all(file.get(), 1024 * 1024);
-  std::vector<pid_t> pids;
-  for (std::size_t at = 0; text && at < text->size();) {
-    const std::size_t end = std::min(text->find(' ', at), text->size());
-    pid_t pid = 0;
-    std::from_chars(text->data() + at, text->data() + end, pid);
-    if (pid > 0) pids.push_back(pid);
-    at = end + 1;
-  }
-  return pids;
 }
 
 PauseBoard* new_board() {

@@ -27,7 +27,7 @@ Digest digest(const Gathered& gathered, const Options& options, Hold& hold) {
       if (hold.cancelled()) return digest.cancelled = true, std::move(digest);
       ThreadStack& thread = stacks.threads[i];
       thread.truncated = raw[i].truncated;
-      thread.error = process.threads[i].error.empty() ? std::move(raw[i].error) : process.threads[i].error;
+      thread.error = process.threads[i].error.empty() ? raw[i].error : process.threads[i].error;
       for (const Address address : raw[i].frames) {
         const std::span<const std::uint32_t> indices = symbols.resolve(address);
         thread.frames.insert(thread.frames.end(), indices.begin(), indices.end());

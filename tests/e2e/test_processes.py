@@ -1,15 +1,17 @@
 """hatchd's processes: their names, what each may do, and what happens when one of them is killed."""
 
 import contextlib
+import json
 import os
 import pathlib
 import re
 import signal
+import subprocess
 import time
 
 import pytest
 
-from harness import AM_ROOT, BUILD, ROOT, Daemon, Demo, assert_untouched, descendants, wait_until
+from harness import HATCHD, AM_ROOT, BUILD, ROOT, Daemon, Demo, assert_untouched, descendants, wait_until
 
 # linux/capability.h
 CAPABILITIES = {
@@ -224,3 +226,14 @@ def test_a_second_sigterm_is_no_crash(own):
         os.kill(own.pid, signal.SIGTERM)
     own.popen.wait(20)
     wait_until("all of hatchd to be gone", lambda: not own.left(), 5)
+
+
+def test_a_runs_folder_has_one_daemon(own, tmp_path):
+    """A second one would take the first one's runs for crashed."""
+    other = {**own.config, "listen": [{"unix": str(tmp_path / "other.sock")}]}
+    file = tmp_path / "hatchd.json"
+    file.write_text(json.dumps(other))
+    file.chmod(0o600)
+    ran = subprocess.run([HATCHD, "serve", "--config", str(file)], capture_output=True, text=True, timeout=30, check=False)
+    assert ran.returncode == 70 and "in use by another hatchd" in ran.stderr, ran
+    assert own.run("stack.dump").status == 200

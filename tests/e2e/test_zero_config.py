@@ -91,7 +91,7 @@ def test_as_whoever_runs_the_test(demo, runtime):
         assert zero.socket.startswith(runtime + "/hatchd-"), zero.socket
         check_whole(zero, demo.pid)
         found = subprocess.run(
-            [HATCHCTL, "hatches"], env={"XDG_RUNTIME_DIR": runtime}, capture_output=True, text=True, timeout=30, check=False
+            [HATCHCTL, "hatches"], env={"XDG_RUNTIME_DIR": runtime, "TMPDIR": runtime}, capture_output=True, text=True, timeout=30, check=False
         )
         if not os.path.exists("/run/hatchd/hatchd.sock"):
             assert found.returncode == 0 and "stack.dump" in found.stdout, found

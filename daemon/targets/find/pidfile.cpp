@@ -34,9 +34,12 @@ class ByPidfile : public Finder {
     struct stat info {};
     if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode))
       return refuse(gone, path_ + " is not a regular file");
-    if (info.st_mode & S_IWOTH)
-      return refuse(gone, path_ + " can be written by everybody, so it says nothing",
-                    "Take the write permission of others off the pid file.");
+    if (info.st_mode & (S_IWGRP | S_IWOTH))
+      return refuse(gone, path_ + " can be written by others than its owner, so it says nothing",
+                    "Take the write permission of group and others off the pid file: chmod go-w " + path_);
+    if (info.st_nlink != 1)
+      return refuse(gone, path_ + " has another name, by which somebody else may have put it there",
+                    "Let the program write a pid file of its own, with one link.");
     owner_ = info.st_uid;
     written_ = WallTime(std::chrono::duration_cast<WallTime::duration>(std::chrono::seconds(info.st_mtim.tv_sec) +
                                                                        std::chrono::nanoseconds(info.st_mtim.tv_nsec)));

@@ -2,8 +2,11 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <cerrno>
+#include <cstdlib>
+#include <string>
 
 #include "catch.hpp"
 
@@ -26,6 +29,19 @@ TEST_CASE("read_all is bounded and reads files whose size is unknown") {
   CHECK(text->find("Pid:") != std::string::npos);
   const UniqueFd zero{::open("/dev/zero", O_RDONLY)};
   CHECK_FALSE(read_all(zero.get(), 1 << 20));
+}
+
+TEST_CASE("a file that is read by its name must be a regular one, and a FIFO does not hold up the reader") {
+  std::string folder = "/tmp/hatchd-test-XXXXXX";
+  REQUIRE(::mkdtemp(folder.data()));
+  const UniqueFd directory{::open(folder.c_str(), O_RDONLY | O_DIRECTORY)};
+  REQUIRE(::mkfifoat(directory.get(), "fifo", 0600) == 0);
+  REQUIRE(::symlinkat("/etc/passwd", directory.get(), "link") == 0);
+  CHECK_FALSE(read_file_at(directory.get(), "fifo", 100));
+  CHECK_FALSE(read_file_at(directory.get(), "link", 1 << 20));
+  CHECK(read_file_at(AT_FDCWD, "/proc/self/status", 1 << 20));
+  for (const char* name : {"fifo", "link"}) ::unlinkat(directory.get(), name, 0);
+  ::rmdir(folder.c_str());
 }
 
 TEST_CASE("a descriptor has one owner") {

@@ -76,3 +76,17 @@ TEST_CASE("pretty_text refuses what is not JSON") {
   CHECK_FALSE(pretty_text("{}garbage", 0, "x"));
   CHECK_FALSE(pretty_text(std::string(1000, '['), 0, "x"));
 }
+
+TEST_CASE("a text that would grow by its depth alone is kept on one line") {
+  std::string compact = std::string(30, '[');
+  for (int i = 0; i < 100'000; ++i) compact += i ? ",[]" : "[]";
+  compact += std::string(30, ']');
+  const auto text = pretty_text(compact, 1, "x");
+  REQUIRE(text);
+  CHECK(text->size() <= 4 * compact.size() + 1024 * 1024);
+  CHECK(text->find('\n') == std::string::npos);
+  CHECK(json::parse(*text) == json::parse(compact));
+  CHECK_FALSE(pretty_text(compact + "]", 1, "x"));
+  const std::string shallow = "[" + compact.substr(30, compact.size() - 60) + "]";
+  CHECK(pretty_text(shallow, 0, "x")->substr(0, 5) == "[\n  [");
+}

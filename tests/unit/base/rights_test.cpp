@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -63,12 +64,15 @@ TEST_CASE("the front cannot start, signal, trace or connect") {
           if (!rights::lower({}, rights::Filter::front, 0)) return 1;
           if (!denied(::kill(other, 0))) return 2;
           if (!denied(::ptrace(PTRACE_SEIZE, other, 0, 0))) return 3;
+          if (!denied(::fcntl(0, F_SETOWN, other)) || !denied(::fcntl(0, F_SETSIG, SIGKILL))) return 8;
+          rlimit limit{0, 0};
+          if (!denied(::prlimit(other, RLIMIT_CPU, &limit, nullptr))) return 9;
           if (!denied(::socket(AF_INET, SOCK_STREAM, 0))) return 4;
           if (!denied(::execl("/bin/true", "true", nullptr))) return 5;
           if (!denied(::fork())) return 6;
           int pair[2];
           if (::socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) != 0) return 7;
-          int answer = 8;
+          int answer = 10;
           std::thread([&] { answer = 0; }).join();  // threads stay possible
           return answer;
         }) == 0);

@@ -123,7 +123,7 @@ TEST_CASE("the curl line works as it stands") {
   tcp.origin = "http://127.0.0.1:4282";
   tcp.token = true;
   CHECK(curl_line(**catalogue.find("stack.signal"), tcp, {"it's"}) ==
-        "curl -H \"Authorization: Bearer $HATCHD_TOKEN\" http://127.0.0.1:4282/stack.signal -d target='it'\\''s' "
+        "curl -H @token.header http://127.0.0.1:4282/stack.signal -d target='it'\\''s' "
         "--data-urlencode 'to=a&b'");
   Door door;
   door.unix_path = "/tmp/a b.sock";

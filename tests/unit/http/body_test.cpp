@@ -134,3 +134,29 @@ TEST_CASE("duplicates are found at any depth and only where they are") {
   CHECK(http::duplicate_members(R"([[{"x": 1, "\u0078": 2}]])") == std::vector<std::string>{"/0/0/x"});
   CHECK(http::duplicate_members(R"({"a": 1, "a)").empty());
 }
+
+TEST_CASE("a body of too many values is refused before it is read") {
+  const auto read = [](std::string body) {
+    return http::read_invocation(with_body("application/json", std::move(body)), schema);
+  };
+  const auto members = [](int count) {
+    std::string body = "{";
+    for (int i = 0; i < count; ++i) body += (i ? ", \"m" : "\"m") + std::to_string(i) + "\": \",[{\\\"\"";
+    return body + "}";
+  };
+  const auto elements = [](int count) {
+    std::string body = "{\"to\": [[]";
+    for (int i = 1; i < count; ++i) body += ",[]";
+    return body + "]}";
+  };
+  CHECK(read(members(256)));
+  CHECK(read(elements(9'998)));  // and the array and the object
+  for (const auto& [body, what] :
+       {std::pair{members(257), "more than 256 members"}, std::pair{elements(9'999), "more than 10000 values"},
+        std::pair{"{\"to\": [" + std::string(20'000, ','), "more than 10000 values"}}) {
+    const auto refused = read(body);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == "params-invalid");
+    CHECK(refused.error().detail.find(what) != std::string::npos);
+  }
+}

@@ -67,6 +67,7 @@ TEST_CASE("where nobody is idle, a newcomer gets a 503 and its reason") {
   one.get("/never");
   two.get("/never");
   CHECK(server.becomes(2));
+  std::this_thread::sleep_for(30ms);  // until their requests are read
   Client three = server.tcp();
   const Reply reply = three.get("/v1/x").read();
   CHECK(reply.status == 503);
@@ -86,6 +87,7 @@ TEST_CASE("so many refusals are bounded too") {
   Client busy = server.tcp();
   busy.get("/never");
   CHECK(server.becomes(1));
+  std::this_thread::sleep_for(30ms);  // until their requests are read
   std::vector<Client> crowd;
   for (int i = 0; i < 200; ++i) crowd.push_back(server.tcp());
   CHECK(server.becomes(1 + 64));
@@ -101,8 +103,61 @@ TEST_CASE("one address cannot take every place") {
   one.get("/never");
   two.get("/never");
   CHECK(server.becomes(2));
+  std::this_thread::sleep_for(30ms);  // until their requests are read
   CHECK(server.tcp().get("/").read().status == 503);
-  CHECK(server.local().get("/").read().status == 200);  // Unix sockets have no address
+  CHECK(server.local().get("/").read().status == 200);  // its source is a user
+}
+
+TEST_CASE("connections that say nothing, or half a header, make room for one that speaks") {
+  Limits limits;
+  limits.connections = 4;
+  Server server(answer, limits);
+  Client busy = server.tcp();
+  busy.get("/slow");
+  std::this_thread::sleep_for(20ms);
+  Client silent = server.local(), half = server.tcp();
+  half.send("GET / HT");
+  Client idle = server.tcp();
+  CHECK(idle.get("/").read().status == 200);
+  CHECK(server.becomes(4));
+
+  Client one = server.tcp();
+  CHECK(one.get("/slow").read().status == 200);
+  CHECK(idle.closes());  // although it is the youngest
+  CHECK(busy.read().status == 200);
+  one.get("/never");
+  busy.get("/never");
+  std::this_thread::sleep_for(20ms);
+  Client two = server.tcp(), three = server.tcp();
+  two.get("/never");
+  three.get("/never");
+  CHECK(silent.closes());
+  CHECK(half.closes());
+  std::this_thread::sleep_for(20ms);
+  CHECK(server.tcp().get("/").read().status == 503);
+  // Only root gets into a house where all are at work.
+  CHECK(server.local().get("/").read().status == (::geteuid() == 0 ? 200 : 503));
+}
+
+TEST_CASE("who counts as one source") {
+  const auto tcp = [](std::string address) {
+    Peer peer;
+    peer.address = std::move(address);
+    return source_key(peer);
+  };
+  CHECK(tcp("127.0.0.1:1") == tcp("127.200.3.4:5"));
+  CHECK(tcp("127.0.0.1:1") == tcp("[::1]:1"));
+  CHECK(tcp("127.0.0.1:1") == tcp("[::ffff:127.0.0.2]:1"));
+  CHECK(tcp("192.0.2.1:1") == tcp("192.0.2.1:2"));
+  CHECK(tcp("192.0.2.1:1") == tcp("[::ffff:192.0.2.1]:2"));
+  CHECK(tcp("192.0.2.1:1") != tcp("192.0.2.2:1"));
+  CHECK(tcp("[2001:db8::1]:1") != tcp("[2001:db8:0:1::1]:1"));
+  Peer alice, bob;
+  alice.local = bob.local = true;
+  alice.address = bob.address = "unix";
+  alice.uid = 1000;
+  bob.uid = 1001;
+  CHECK(source_key(alice) != source_key(bob));
 }
 
 TEST_CASE("without descriptors the listener waits instead of spinning, and goes on afterwards") {

@@ -184,14 +184,38 @@ TEST_CASE("bodies under way together have a bound") {
   limits.bodies_bytes = 1000;
   Server server(echo, limits);
   Client first = server.tcp(), second = server.tcp();
-  first.send(post("Content-Length: 800\r\n", "a"));
+  first.send(post("Content-Length: 800\r\n", std::string(799, 'a')));
   std::this_thread::sleep_for(50ms);
-  const Reply refused = second.send(post("Content-Length: 800\r\n")).read();
+  const Reply refused = second.send(post("Content-Length: 800\r\n", std::string(800, 'b'))).read();
   CHECK(refused.status == 503);
   CHECK(refused.headers.contains("retry-after"));
-  first.send(std::string(799, 'a'));
+  first.send("a");
   CHECK(first.read().status == 200);
   CHECK(server.tcp().send(post("Content-Length: 800\r\n", std::string(800, 'b'))).read().status == 200);
+}
+
+TEST_CASE("bodies that are only announced hold nothing, and one source holds its share at most") {
+  Limits limits;
+  limits.bodies_bytes = 4000;
+  limits.bodies_bytes_per_source = 1000;
+  Server server(echo, limits);
+  std::vector<Client> silent;
+  for (int i = 0; i < 16; ++i) {
+    silent.push_back(server.tcp());
+    silent.back().send(post(i % 2 ? "Transfer-Encoding: chunked\r\n" : "Content-Length: 900\r\n"));
+  }
+  std::this_thread::sleep_for(50ms);
+  const std::string nine_hundred = post("Content-Length: 900\r\n", std::string(900, 'b'));
+  CHECK(server.tcp().send(nine_hundred).read().status == 200);
+
+  silent[0].send(std::string(899, 'a'));
+  std::this_thread::sleep_for(50ms);
+  CHECK(server.tcp().send(nine_hundred).read().status == 503);
+  CHECK(server.local().send(nine_hundred).read().status == 200);
+  CHECK(silent[0].send("a").read().status == 200);
+  silent[0].close();
+  CHECK(server.becomes(15));
+  CHECK(server.tcp().send(nine_hundred).read().status == 200);
 }
 
 TEST_CASE("Expect: 100-continue") {

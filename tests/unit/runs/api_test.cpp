@@ -182,6 +182,19 @@ TEST_CASE("refusals before anything runs") {
   CHECK(routes.store.size() == 0);
 }
 
+TEST_CASE("an Idempotency-Key is refused where a retry would act again, and only there") {
+  Routes routes;
+  routes.caller.role = access::Role::admin;
+  routes.acts = {succeed};
+  const http::Response refused = routes.post("target=web&force=true", {{"idempotency-key", "k1"}});
+  CHECK(refused.status == 400);
+  const json::object problem = object_in(refused);
+  CHECK(text_of(problem, "code") == "malformed");
+  CHECK(text_of(problem, "detail").find("stack.dump again") != std::string::npos);
+  CHECK(routes.store.size() == 0);
+  CHECK(routes.post("target=web", {{"idempotency-key", "k1"}}).status == 200);
+}
+
 TEST_CASE("who prefers not to wait gets 202 and where to look") {
   Routes routes;
   std::promise<void> go_on;

@@ -349,6 +349,68 @@ TEST_CASE("the daemon's own limit holds across hatches, and is given back") {
   CHECK(admission.enter(hatch, "one more", now));
 }
 
+TEST_CASE("a place is left once, at the latest by the end of its holder") {
+  Admission admission;
+  catalogue::Hatch hatch;
+  hatch.id = "a.b";
+  const auto now = std::chrono::steady_clock::now();
+  REQUIRE(admission.enter(hatch, "", now));
+  REQUIRE(admission.enter(hatch, "other", now));
+  try {
+    const Admission::Slot slot(admission, hatch, "", now, false);
+    throw std::runtime_error("on the way");
+  } catch (const std::runtime_error&) {
+    CHECK(admission.running() == 1);
+  }
+  {
+    Admission::Slot slot(admission, hatch, "other", now, false);
+    slot.leave();
+    CHECK(admission.running() == 0);
+  }
+  CHECK(admission.running() == 0);
+}
+
+TEST_CASE("whoever sees the end of a run may start the next, though its record is still being written") {
+  House house;
+  house.hatch.concurrency = 1;
+  house.acts = {succeed};
+  house.go([&]() -> asio::awaitable<void> {
+    const LivePtr live = *house.runner.start(house.order());
+    while (!is_over(live->run.state)) co_await live->changed.wait(std::chrono::steady_clock::now());
+    const auto next = house.runner.start(house.order());
+    CHECK(next.has_value());
+    co_await house.runner.wait(live);
+    if (next) co_await house.runner.wait(*next);
+  });
+}
+
+TEST_CASE("parameters that are too large for the record are left out of it, not of the run") {
+  House house;
+  std::size_t got = 0;
+  house.acts = {[&](FakeRun& run) {
+    got = text_of(*object_of(run.start.body, "params"), "text").size();
+    return succeed(run);
+  }};
+  json::object masked;
+  SECTION("by their text") { masked["text"] = std::string(300 * 1024, 'x'); }
+  SECTION("by their depth") {
+    json::array deep(30'000, json::value(0));
+    for (int i = 0; i < 20; ++i) deep = json::array{json::value(std::move(deep))};
+    masked["text"] = std::move(deep);
+  }
+  Order order = house.order();
+  order.params = {{"text", "short"}};
+  order.masked = std::move(masked);
+  const Run run = house.run_to_end(std::move(order));
+  CHECK(run.state == State::succeeded);
+  CHECK(run.stored);
+  CHECK(got == 5);
+  const auto kept = house.disk.read_record(run.id);
+  REQUIRE(kept);
+  CHECK(text_of(kept->params, "parameters_left_out").find(" bytes") != std::string::npos);
+  CHECK(kept->params.size() == 1);
+}
+
 TEST_CASE("a dry run leaves no trace") {
   House house;
   house.acts = {succeed};
@@ -394,6 +456,51 @@ TEST_CASE("a disk that refuses: looking goes on in memory, acting is not started
   const Run acted = house.run_to_end(house.order("web", schema::Effect::act));
   CHECK(acted.state == State::failed);
   CHECK(acted.error->code == "no-space");
+}
+
+TEST_CASE("a result that the disk refuses stays in memory, and the record is written without it") {
+  House house;
+  house.acts = {[&](FakeRun& run) {
+    std::filesystem::create_directory(house.folder.path / run.id / "result.txt.tmp");  // open(2): EISDIR
+    return succeed(run);
+  }};
+  const Run run = house.run_to_end(house.order());
+  CHECK(run.state == State::succeeded);
+  CHECK_FALSE(run.stored);
+  house.go([&]() -> asio::awaitable<void> {
+    const auto text = co_await house.runner.read(run.id, "result.json");
+    CHECK(text.value_or("").find("all is well") != std::string::npos);
+  });
+  const auto record = house.disk.read_record(run.id);
+  REQUIRE(record);
+  CHECK(record->state == State::succeeded);
+  CHECK_FALSE(record->has_result);
+  CHECK(record->renderings.empty());
+  CHECK_FALSE(std::filesystem::exists(house.folder.path / run.id / "result.json"));
+  CHECK(read_history(house.disk).interrupted == 0);
+}
+
+TEST_CASE("a run that is over holds no channel and no raw result, and what the disk refused has a bound") {
+  Limits limits;
+  limits.kept = 100;  // one result and its text are a little less
+  House house(limits);
+  house.acts = {succeed};
+  std::filesystem::remove_all(house.folder.path);
+  const Run first = house.run_to_end(house.order()), second = house.run_to_end(house.order());
+  const LivePtr older = house.runner.live(first.id), newer = house.runner.live(second.id);
+  REQUIRE(older);
+  REQUIRE(newer);
+  CHECK(older->kept.empty());
+  CHECK_FALSE(older->run.has_result);
+  CHECK(older->run.renderings.empty());
+  CHECK(newer->kept.size() == 2);
+  CHECK(newer->run.has_result);
+  CHECK(newer->events.last() > 0);
+  CHECK(newer->outcome.result().empty());
+  CHECK_FALSE(newer->channel);
+  CHECK_FALSE(newer->link);
+  CHECK_FALSE(newer->started);
+  CHECK_FALSE(newer->ended);
 }
 
 TEST_CASE("events are numbered, printable, and within bounds") {

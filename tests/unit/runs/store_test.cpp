@@ -115,7 +115,7 @@ TEST_CASE("history after a crash: what ran is crashed, leftovers are gone, the r
   const History history = read_history(disk);
   CHECK(history.interrupted == 2);
   CHECK(history.unreadable == 1);
-  REQUIRE(history.runs.size() == 3);
+  REQUIRE(history.runs.size() == 4);
   CHECK(history.runs[0].state == State::succeeded);
   for (const std::size_t i : {1u, 2u}) {
     CHECK(history.runs[i].state == State::crashed);
@@ -128,6 +128,28 @@ TEST_CASE("history after a crash: what ran is crashed, leftovers are gone, the r
   CHECK(fs::exists(folder.path / "lost+found/x"));
   CHECK(fs::exists(folder.path / "notes.txt"));
   CHECK(read_history(disk).interrupted == 0);
+
+  // What cannot be read is not shown, but retention reaches it.
+  CHECK(history.runs[3].id == torn);
+  Keep keep;
+  keep.total = 3;
+  keep.age = std::chrono::hours(24);
+  Store store(keep);
+  for (const Run& run : history.runs) store.put(run);
+  CHECK(store.list({}).ids.size() == 3);
+  const std::vector<std::string> gone = store.prune(std::chrono::system_clock::now() + std::chrono::hours(25));
+  CHECK(std::find(gone.begin(), gone.end(), torn) != gone.end());
+}
+
+TEST_CASE("a record that could not be read back is not written") {
+  const Folder folder;
+  const Disk disk = *Disk::open(folder.fd.get());
+  Run run = run_of("a.b", "");
+  REQUIRE(disk.create(run.id));
+  REQUIRE(disk.write_record(run, false));
+  run.reason = std::string(Disk::max_record, 'x');
+  CHECK_FALSE(disk.write_record(run, false));
+  CHECK(disk.read_record(run.id)->reason.empty());
 }
 
 TEST_CASE("lists are newest first, filtered, and continue behind a cursor") {

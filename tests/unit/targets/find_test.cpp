@@ -168,7 +168,7 @@ TEST_CASE("by pidfile") {
     const std::string real = folder.write("real.pid", number);
     std::filesystem::create_symlink(real, folder / "link.pid");
     CHECK(says(problem(folder / "link.pid"), "symbolic link"));
-    CHECK(says(problem(folder.write("open.pid", number, 0666)), "written by everybody"));
+    CHECK(says(problem(folder.write("open.pid", number, 0666)), "written by others"));
     REQUIRE(::mkfifo((folder / "fifo.pid").c_str(), 0600) == 0);
     CHECK(says(problem(folder / "fifo.pid"), "not a regular file"));
     if (::getuid() == 0) {
