@@ -58,7 +58,6 @@ std::vector<std::string> zero_configuration(const std::string& directory) {
     found.push_back(std::move(socket));
     if (found.size() == max_folders) break;
   }
-  std::sort(found.begin(), found.end());
   return found;
 }
 
@@ -100,6 +99,8 @@ Result<Endpoint> discovered(const Places& places) {
   std::vector<std::string> several;
   for (const std::string& directory : places.runtime_directories)
     for (std::string& socket : zero_configuration(directory)) several.push_back(std::move(socket));
+  std::sort(several.begin(), several.end());  // both directories may be the same one
+  several.erase(std::unique(several.begin(), several.end()), several.end());
   if (several.size() == 1) return named(several.front(), {});
   if (several.size() > 1) {
     Problem problem{"usage", "several daemons run here; say which one"};

@@ -127,7 +127,7 @@ def test_with_tcp_and_a_fresh_token(demo, runtime):
 def test_two_beside_each_other(demo, runtime):
     with Demo() as other, Zero(demo.pid, runtime), Zero(other.pid, runtime) as second:
         asked = subprocess.run(
-            [HATCHCTL, "hatches"], env={"XDG_RUNTIME_DIR": runtime}, capture_output=True, text=True, timeout=30, check=False
+            [HATCHCTL, "hatches"], env={"XDG_RUNTIME_DIR": runtime, "TMPDIR": "/nonexistent"}, capture_output=True, text=True, timeout=30, check=False
         )
         if not os.path.exists("/run/hatchd/hatchd.sock"):
             assert asked.returncode == 2 and second.socket in asked.stderr, asked

@@ -81,6 +81,8 @@ TEST_CASE("several daemons without configuration are listed, dead ones are not")
   const auto one = world.socket(world.root + "/user/hatchd-1/hatchd.sock");
   const auto dead = world.socket(world.root + "/user/hatchd-2/hatchd.sock", false);
   CHECK(find_endpoint(world.places)->socket == world.root + "/user/hatchd-1/hatchd.sock");
+  world.places.runtime_directories.push_back(world.root + "/user");  // XDG_RUNTIME_DIR and TMPDIR may be the same
+  CHECK(find_endpoint(world.places)->socket == world.root + "/user/hatchd-1/hatchd.sock");
   const auto two = world.socket(world.root + "/user/hatchd-3/hatchd.sock");
   const auto endpoint = find_endpoint(world.places);
   REQUIRE_FALSE(endpoint);
