@@ -262,7 +262,9 @@ Answer invoke(Api& api, const http::Context& context) {
   if (wanted->format == http::Format::events && wanted->rendering.empty()) co_return event_stream(live, 0);
 
   const Patience patience = patience_of(context.request, *invocation);
-  co_await api.runner.wait(live, patience.wait ? std::chrono::steady_clock::now() + *patience.wait : SteadyTime::max());
+  // Not inside the co_await: g++ 12 works out both sides of a conditional there.
+  const SteadyTime until = patience.wait ? std::chrono::steady_clock::now() + *patience.wait : SteadyTime::max();
+  co_await api.runner.wait(live, until);
   http::Response response;
   if (live->over) {
     response = co_await reply(api, context, live->run, *wanted, 200, false);

@@ -5,6 +5,31 @@
 
 namespace stack {
 
+namespace {
+
+// Where a stack begins: the functions whose unwind rules say that nobody called them.
+bool is_outermost(const Frame& frame) {
+  if (frame.function.empty()) return true;  // it cannot be told; libdwfl is believed
+  for (const char* name : {"_start", "clone", "clone3", "__clone", "__clone3"})
+    if (frame.function == name) return true;
+  return false;
+}
+
+// A thread that was not stopped shows its pc and stack pointer alone. Where the rules ask for another register libdwfl
+// takes the frame for the last one, as it does at the true end.
+void mark_cut_stacks(const ProcessCopy& process, ProcessStacks& stacks) {
+  for (std::size_t i = 0; i < stacks.threads.size(); ++i) {
+    ThreadStack& thread = stacks.threads[i];
+    const auto& registers = process.threads[i].registers;
+    if (!registers || registers->complete || thread.truncated || thread.frames.empty()) continue;
+    if (is_outermost(stacks.frames[thread.frames.back()])) continue;
+    thread.truncated = true;
+    if (thread.error.empty()) thread.error = "the rest takes registers that only a stop would show";
+  }
+}
+
+}  // namespace
+
 Digest digest(const Gathered& gathered, const Options& options, Hold& hold) {
   Digest digest;
   for (const ProcessCopy& process : gathered.processes) {
@@ -39,6 +64,7 @@ Digest digest(const Gathered& gathered, const Options& options, Hold& hold) {
       }
     }
     stacks.frames = symbols.take_frames();
+    mark_cut_stacks(process, stacks);
     digest.symbols_ms += ms_since(begin);
   }
   return digest;

@@ -106,7 +106,7 @@ Answer render_answer(const Gathered& gathered, const Digest& digest, const Optio
   answer.runtime = answer.mode = "native";
   hatch::Array processes, modules;
   std::string threads = "[";
-  std::size_t all = 0, unread_processes = 0;
+  std::size_t all = 0, unread_processes = 0, cut = 0;  // cut: for want of registers
   std::string notes;
   for (std::size_t p = 0; p < gathered.processes.size(); ++p) {
     const ProcessCopy& process = gathered.processes[p];
@@ -131,19 +131,24 @@ Answer render_answer(const Gathered& gathered, const Digest& digest, const Optio
       if (threads.size() > 1) threads += ',';
       threads += thread_json(process, process.threads[i], stacks.threads[i], written);
       ++all;
-      answer.read += process.threads[i].registers.has_value();
+      const auto& registers = process.threads[i].registers;
+      answer.read += registers.has_value();
+      cut += registers && !registers->complete && stacks.threads[i].truncated;
     }
   }
   answer.threads = std::move(threads += ']');
   answer.processes = processes.json();
   answer.modules = modules.json();
-  answer.partial = answer.read < all || unread_processes > 0 || !notes.empty();
+  answer.partial = answer.read < all || unread_processes > 0 || cut > 0 || !notes.empty();
   if (answer.read == all)
     answer.verdict = "The stacks of " + plural(all, "thread") + " were read";
   else
     answer.verdict = "The stacks of " + std::to_string(answer.read) + " of " + plural(all, "thread") +
                      " were read; the others say in \"error\" why not";
   if (gathered.processes.size() > 1) answer.verdict += " in " + plural(gathered.processes.size(), "process", "es");
+  if (cut)
+    answer.verdict +=
+        ", " + std::to_string(cut) + " of them in part, since the rest takes registers that only a stop would show";
   if (unread_processes) answer.verdict += "; " + plural(unread_processes, "process", "es") + " could not be read";
   answer.verdict += "; " + how_held(options, answer.paused) + notes + ".";
   return answer;
