@@ -300,8 +300,10 @@ class Daemon:
             if self.popen.poll() is None:
                 self.popen.kill()
                 self.popen.wait()
-            for name in ("AddressSanitizer", "runtime error:"):
-                assert name not in self.log(), self.log()
+            # A sanitizer's report is a failure, but for plugins that crash on purpose.
+            log = self.log()
+            if "/fixtures/hatches/" not in log:
+                assert "AddressSanitizer" not in log and "runtime error:" not in log, log
 
     def close(self):
         try:
