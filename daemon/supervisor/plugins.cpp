@@ -15,6 +15,7 @@
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "base/rights.hpp"
+#include "link/outcome.hpp"
 #include "schema/schema.hpp"
 #include "supervisor/spawn.hpp"
 
@@ -75,10 +76,9 @@ void read_manifest(Reading& reading, std::chrono::steady_clock::time_point deadl
   int status = 0;
   ::waitpid(reading.child.pid, &status, 0);
   if (plugin.manifest.empty() && plugin.why_broken.empty())
-    plugin.why_broken = WIFSIGNALED(status)
-                            ? std::string("opening it ended with signal ") + std::to_string(WTERMSIG(status)) +
-                                  " (SIG" + ::sigabbrev_np(WTERMSIG(status)) + ")"
-                            : "opening it ended the process with status " + std::to_string(WEXITSTATUS(status));
+    plugin.why_broken =
+        "opening it ended with " + (WIFSIGNALED(status) ? link::death_text("signal", WTERMSIG(status))
+                                                        : link::death_text("exit", WEXITSTATUS(status)));
 }
 
 // One object of the configuration against the plugin's own schema; the first failures as a sentence, "" when it is
