@@ -1,4 +1,6 @@
 // hatchd: the commands of DESIGN section 5, and the front, which is this program again with another name.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
@@ -13,6 +15,7 @@
 #include "front/front.hpp"
 #include "link/protocol.hpp"
 #include "plugin_new.hpp"
+#include "supervisor/check.hpp"
 #include "supervisor/plugins.hpp"
 #include "supervisor/supervisor.hpp"
 #include "supervisor/zero.hpp"
@@ -37,11 +40,25 @@ int serve_file(const std::string& file) {
   supervisor::Service service;
   service.config = std::move(loaded.config);
   service.effective = std::move(loaded.effective);
+  service.load = [file] { return config::load(file, &targets::check); };
   service.announce = [](const auto& listeners) {
     for (const auto& listener : listeners)
       log::info("serving", {{"listener", listener.unix_path.empty() ? listener.tcp : listener.unix_path}});
   };
   return supervisor::serve(std::move(service));
+}
+
+// As the user of the service: what that cannot read is a fault too.
+int check_file(const std::string& file, std::string user) {
+  if (user.empty() && file == default_configuration && ::geteuid() == 0) user = supervisor::service_user();
+  if (!user.empty()) {
+    if (auto done = supervisor::become(user); !done) {
+      std::fprintf(stderr, "hatchd: %s\n", done.error().detail.c_str());
+      return 2;
+    }
+    std::fprintf(stderr, "checked as the user %s:\n", user.c_str());
+  }
+  return config::check_command(file, &targets::check, &supervisor::check_world);
 }
 
 // argv[0] is the title that the supervisor gave: this process is the front.
@@ -91,10 +108,13 @@ int commands(int argc, char** argv) {
   exec_command->add_option("--plugin", exec.plugin, "Try this plugin")->check(CLI::ExistingFile);
   exec_command->add_flag("--in-process", exec.in_process, "Call the hatch in this very process, for a debugger");
 
-  std::string plugin_file;
+  std::string plugin_file, as_user;
   CLI::App* check = app.add_subcommand("check", "Validate the configuration, or somebody's plugin");
   check->add_option("--config", file, "The configuration (default: " + file + ")");
   check->add_option("--plugin", plugin_file, "A plugin's shared object");
+  check->add_option(
+      "--user", as_user,
+      "Judge as this user, who has to read it all (for the installed configuration: the User= of the unit)");
 
   CLI::App* configuration = app.add_subcommand("config", "Ask about the configuration");
   configuration->require_subcommand(1);
@@ -131,9 +151,7 @@ int commands(int argc, char** argv) {
     exec.plugin_directories = supervisor::plugin_directories({});
     return worker::exec_command(exec);
   }
-  if (*check)
-    return plugin_file.empty() ? config::check_command(file, &targets::check)
-                               : worker::check_plugin_command(plugin_file);
+  if (*check) return plugin_file.empty() ? check_file(file, as_user) : worker::check_plugin_command(plugin_file);
   if (*show) return config::show_command(file, &targets::check);
   if (*schema) return config::schema_command();
   if (*token_new) return config::token_new_command(token_name, token_role, install, file);

@@ -30,8 +30,7 @@ std::string sha256_hex(std::string_view text) {
 }
 
 // Looks at every entry whatever it finds, so that time tells nothing about which one fits.
-const Resolved::Token* find_token(const Resolved& resolved, std::string_view text) {
-  const std::string digest = sha256_hex(text);
+const Resolved::Token* find_token(const Resolved& resolved, std::string_view digest) {
   const Resolved::Token* found = nullptr;
   for (const Resolved::Token& token : resolved.tokens)
     if (digest.size() == 64 && token.sha256.size() == 64 && CRYPTO_memcmp(token.sha256.data(), digest.data(), 64) == 0)
@@ -62,31 +61,34 @@ std::string_view bearer(std::string_view header) {
   return header;
 }
 
-Result<Caller> from_token(const http::Request& request, std::string_view header, const Policy& policy) {
-  const std::string_view text = bearer(header);
-  const Resolved::Token* token = text.empty() ? nullptr : find_token(*policy.resolved, text);
-  if (!token) {
-    if (policy.attempts && !policy.attempts->count(source_of(request.peer), FailedAttempts::Clock::now()))
-      return refuse("rate", "too many wrong tokens from here", "wait a few seconds, then use the right token");
-    return unauthenticated(policy, text.empty() ? "the Authorization header is not of the form \"Bearer TOKEN\""
-                                                : "this token is not known here");
-  }
-  if (token->broken || (token->expires && std::chrono::system_clock::now() >= *token->expires))
-    return unauthenticated(policy, "the token \"" + token->name + "\" has expired", token->role);
-
+// What a token of the policy makes of whoever presents it.
+Result<Caller> caller_of(const Resolved::Token& token, const http::Peer& peer, const Policy& policy) {
+  if (token.broken || (token.expires && std::chrono::system_clock::now() >= *token.expires))
+    return unauthenticated(policy, "the token \"" + token.name + "\" has expired", token.role);
   Caller caller;
-  caller.name = token->name;
+  caller.name = token.name;
   caller.via = "token";
-  caller.role = token->role;
-  caller.hatches = token->hatches;
-  caller.targets = token->targets;
-  caller.login = request.peer.login;
-  if (request.peer.local) caller.uid = request.peer.uid;
+  caller.role = token.role;
+  caller.hatches = token.hatches;
+  caller.targets = token.targets;
+  caller.credential = token.sha256;
+  caller.login = peer.login;
+  if (peer.local) caller.uid = peer.uid;
   return caller;
 }
 
-Role anonymous_role(const http::Request& request, const Policy& policy) {
-  const std::size_t index = request.peer.listener;
+Result<Caller> from_token(const http::Request& request, std::string_view header, const Policy& policy) {
+  const std::string_view text = bearer(header);
+  const Resolved::Token* token = text.empty() ? nullptr : find_token(*policy.resolved, sha256_hex(text));
+  if (token) return caller_of(*token, request.peer, policy);
+  if (policy.attempts && !policy.attempts->count(source_of(request.peer), FailedAttempts::Clock::now()))
+    return refuse("rate", "too many wrong tokens from here", "wait a few seconds, then use the right token");
+  return unauthenticated(policy, text.empty() ? "the Authorization header is not of the form \"Bearer TOKEN\""
+                                              : "this token is not known here");
+}
+
+Role anonymous_role(const http::Peer& peer, const Policy& policy) {
+  const std::size_t index = peer.listener;
   if (index < policy.listen.size() && !policy.listen[index].anonymous.empty())
     return parse_role(policy.listen[index].anonymous);
   return parse_role(policy.access.anonymous);
@@ -105,6 +107,25 @@ Role role_of_peer(const http::Peer& peer, const Resolved& resolved, Role anonymo
   by_group(peer.gid);
   for (const gid_t gid : peer.groups) by_group(gid);
   return role;
+}
+
+// By the socket alone.
+Result<Caller> without_token(const http::Peer& peer, const Policy& policy) {
+  const Role anonymous = anonymous_role(peer, policy);
+  Caller caller;
+  if (peer.local) {
+    caller.name = user_name(peer.uid);
+    caller.via = "unix";
+    caller.uid = peer.uid;
+    caller.login = peer.login;
+    caller.role = role_of_peer(peer, *policy.resolved, anonymous);
+    return caller;
+  }
+  if (anonymous == Role::none) return unauthenticated(policy, "this listener needs a token");
+  caller.name = "anonymous";
+  caller.via = "anonymous";
+  caller.role = anonymous;
+  return caller;
 }
 
 // "stack.*" against "stack.dump": a star stands for anything, nothing else is special.
@@ -217,21 +238,19 @@ Result<Caller> identify(const http::Request& request, const Policy& policy) {
   if (authorizations > 1) return unauthenticated(policy, "there is more than one Authorization header");
   if (authorizations == 1) return from_token(request, request.header("authorization"), policy);
 
-  const Role anonymous = anonymous_role(request, policy);
-  Caller caller;
-  if (request.peer.local) {
-    caller.name = user_name(request.peer.uid);
-    caller.via = "unix";
-    caller.uid = request.peer.uid;
-    caller.login = request.peer.login;
-    caller.role = role_of_peer(request.peer, *policy.resolved, anonymous);
-    return caller;
-  }
-  if (anonymous == Role::none) return unauthenticated(policy, "this listener needs a token");
-  caller.name = "anonymous";
-  caller.via = "anonymous";
-  caller.role = anonymous;
-  return caller;
+  return without_token(request.peer, policy);
+}
+
+Result<Caller> renew(const Caller& caller, const http::Peer& peer, const Policy& policy) {
+  if (!policy.resolved) return unauthenticated(policy, "nobody may do anything: no policy is loaded");
+  if (caller.credential.empty()) return without_token(peer, policy);
+  if (const Resolved::Token* token = find_token(*policy.resolved, caller.credential))
+    return caller_of(*token, peer, policy);
+  return unauthenticated(policy, "the token \"" + caller.name + "\" is not valid any more", caller.role);
+}
+
+bool keeps_rights(const Caller& before, const Caller& now) {
+  return now.role >= before.role && now.hatches == before.hatches && now.targets == before.targets;
 }
 
 Result<void> authorize(const Caller& caller, const Ask& ask, const Policy& policy) {

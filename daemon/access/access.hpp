@@ -12,6 +12,7 @@
 
 #include "base/problem.hpp"
 #include "config/config.hpp"
+#include "config/peers.hpp"
 #include "http/message.hpp"
 #include "schema/schema.hpp"
 
@@ -29,6 +30,7 @@ struct Caller {
   std::string login;         // the person behind sudo, "" when unknown
   Role role = Role::none;
   std::vector<std::string> hatches, targets;  // a token's scope; empty: all
+  std::string credential;                     // the SHA-256 of its token, by which renew() finds it again
 };
 
 class FailedAttempts;  // attempts.hpp
@@ -44,13 +46,19 @@ struct Policy {
   std::shared_ptr<FailedAttempts> attempts;  // wrong tokens by source; hand it over at a reload
 };
 
-// Looks up users and groups (which may ask LDAP and block), so: at start and at reload, never while serving.
-Policy make_policy(config::Access access, std::vector<config::Listen> listen, std::vector<uid_t> reserved_uids = {},
-                   std::vector<uid_t> admin_uids = {});
+// `peers`: the ids behind the names of access.peers (config/peers.hpp).
+Policy make_policy(config::Access access, std::vector<config::Listen> listen, const config::PeerIds& peers,
+                   std::vector<uid_t> reserved_uids = {}, std::vector<uid_t> admin_uids = {});
 
 // A bearer token wins over the socket's identity; a wrong one is `unauthenticated`, never a fall-back.
 // SHA-256 of the token is compared in constant time with every entry.
 Result<Caller> identify(const http::Request& request, const Policy& policy);
+
+// The same caller under a policy that has changed since: as identify() would see it now. Refused when it is nobody any
+// more (revoked, expired).
+Result<Caller> renew(const Caller& caller, const http::Peer& peer, const Policy& policy);
+// May it still do all that it could? What is under way for it goes on then.
+bool keeps_rights(const Caller& before, const Caller& now);
 
 enum class Action {
   health,   // open

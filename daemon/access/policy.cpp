@@ -1,8 +1,5 @@
 #include "access/policy.hpp"
 
-#include <grp.h>
-#include <pwd.h>
-
 #include <algorithm>
 #include <charconv>
 #include <fstream>
@@ -13,24 +10,6 @@
 
 namespace hatchd::access {
 namespace {
-
-template <class Id>
-std::optional<Id> number(const std::string& text) {
-  Id id{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
-  if (error != std::errc() || end != text.data() + text.size()) return {};
-  return id;
-}
-
-std::optional<uid_t> find_user(const std::string& name) {
-  if (const passwd* entry = ::getpwnam(name.c_str())) return entry->pw_uid;
-  return number<uid_t>(name);
-}
-
-std::optional<gid_t> find_group(const std::string& name) {
-  if (const group* entry = ::getgrnam(name.c_str())) return entry->gr_gid;
-  return number<gid_t>(name);
-}
 
 // Two digits and more: "01" of a date. Moves `text` behind them.
 bool take_number(std::string_view& text, std::size_t digits, int& value) {
@@ -54,25 +33,18 @@ uid_t overflow_uid() {
   return uid;
 }
 
-void add_peers(const config::Access& access, Resolved& resolved) {
+// A name without an id gives nobody a role; the supervisor has said so.
+void add_peers(const config::Access& access, const config::PeerIds& ids, Resolved& resolved) {
   for (const config::Peer& peer : access.peers) {
     const Role role = parse_role(peer.role);
-    if (!peer.user.empty()) {
-      if (const auto uid = find_user(peer.user)) {
-        Role& entry = resolved.users[*uid];
-        entry = std::max(entry, role);
-        remember_user(*uid, peer.user);
-      } else {
-        log::warning("access.peers names a user that does not exist", {{"user", peer.user}});
-      }
+    if (const auto user = ids.users.find(peer.user); user != ids.users.end()) {
+      Role& entry = resolved.users[user->second];
+      entry = std::max(entry, role);
+      remember_user(user->second, peer.user);
     }
-    if (!peer.group.empty()) {
-      if (const auto gid = find_group(peer.group)) {
-        Role& entry = resolved.groups[*gid];
-        entry = std::max(entry, role);
-      } else {
-        log::warning("access.peers names a group that does not exist", {{"group", peer.group}});
-      }
+    if (const auto group = ids.groups.find(peer.group); group != ids.groups.end()) {
+      Role& entry = resolved.groups[group->second];
+      entry = std::max(entry, role);
     }
   }
   if (access.peers.empty()) resolved.users[0] = Role::admin;
@@ -106,10 +78,10 @@ std::optional<WallTime> parse_expiry(std::string_view text) {
   return time - sign * (std::chrono::hours(offset_hours) + std::chrono::minutes(offset_minutes));
 }
 
-Policy make_policy(config::Access access, std::vector<config::Listen> listen, std::vector<uid_t> reserved_uids,
-                   std::vector<uid_t> admin_uids) {
+Policy make_policy(config::Access access, std::vector<config::Listen> listen, const config::PeerIds& peers,
+                   std::vector<uid_t> reserved_uids, std::vector<uid_t> admin_uids) {
   auto resolved = std::make_shared<Resolved>();
-  add_peers(access, *resolved);
+  add_peers(access, peers, *resolved);
 
   for (const uid_t uid : reserved_uids)
     if (uid != 0) resolved->barred.insert(uid);

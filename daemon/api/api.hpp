@@ -20,10 +20,11 @@ using Answer = boost::asio::awaitable<http::Response>;
 
 struct Listener {
   std::string unix_path, tcp;  // one of them, as bound
+  bool tls = false;
 };
 
 struct Api {
-  const catalogue::Catalogue& catalogue;
+  std::shared_ptr<const catalogue::Catalogue> catalogue;  // a reload replaces it: take it once, keep it for the request
   runs::Runner& runner;
   runs::Pool& pool;
   Finder& finder;

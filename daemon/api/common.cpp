@@ -22,7 +22,7 @@ catalogue::Door door_of(const Api& api, const http::Context& context) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == ':' ||
            c == '-';
   });
-  door.origin = "http://" + (plain ? host : listener.tcp);
+  door.origin = (listener.tls ? "https://" : "http://") + (plain ? host : listener.tcp);
   door.token = context.caller.via == "token";
   return door;
 }

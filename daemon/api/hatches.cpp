@@ -11,6 +11,7 @@ namespace json = boost::json;
 namespace {
 
 struct View {
+  std::shared_ptr<const catalogue::Catalogue> catalogue;  // what `hatches` points into
   std::vector<const catalogue::Hatch*> hatches;
   std::vector<std::string> targets;
 };
@@ -18,6 +19,7 @@ struct View {
 // What the caller sees, narrowed to ?target= when that is given.
 boost::asio::awaitable<Result<View>> view_of(Api& api, const http::Context& context) {
   View view;
+  view.catalogue = api.catalogue;
   view.targets = visible(co_await target_names(api), context.caller, "");
   const auto narrowed = context.request.query_value("target");
   if (narrowed && !narrowed->empty()) {
@@ -28,7 +30,7 @@ boost::asio::awaitable<Result<View>> view_of(Api& api, const http::Context& cont
     }
     view.targets = {std::string(*narrowed)};
   }
-  for (const catalogue::Hatch& hatch : api.catalogue.hatches())
+  for (const catalogue::Hatch& hatch : view.catalogue->hatches())
     if (access::sees(context.caller, hatch.id, "") && (!narrowed || narrowed->empty() || hatch.applies_to(*narrowed)))
       view.hatches.push_back(&hatch);
   co_return view;
@@ -41,7 +43,7 @@ Answer list_hatches(Api& api, const http::Context& context) {
   if (!view) co_return refused(view.error(), context);
   // A token whose scope names hatches does not learn of plugins that have none.
   const std::vector<catalogue::Absent> absent =
-      context.caller.hatches.empty() ? api.catalogue.absent() : std::vector<catalogue::Absent>{};
+      context.caller.hatches.empty() ? view->catalogue->absent() : std::vector<catalogue::Absent>{};
   if (http::format_of(context.request, context.fallback) == http::Format::text)
     co_return http::text_response(200, catalogue::list_text(view->hatches, absent));
   const catalogue::Door door = door_of(api, context);
@@ -59,7 +61,7 @@ Answer describe_hatch(Api& api, const http::Context& context) {
   const auto view = co_await view_of(api, context);
   if (!view) co_return refused(view.error(), context);
   const auto profile = context.request.query_value("profile");
-  auto found = api.catalogue.find(id, profile);
+  auto found = view->catalogue->find(id, profile);
   if (found && !access::sees(context.caller, id, ""))
     found = refuse("hatch-unknown", "there is no hatch \"" + id + "\"");
   // Several kinds and no profile to choose by: the first stands for all, since describing runs nothing.

@@ -38,7 +38,7 @@ Answer index(Api& api, const http::Context& context) {
         "  " + door + link.path + (std::string_view(link.path).starts_with("/v1") ? " -H Accept:text/plain" : "");
     text += line + "\n      " + link.what + "\n";
   }
-  for (const catalogue::Hatch& hatch : api.catalogue.hatches()) {
+  for (const catalogue::Hatch& hatch : api.catalogue->hatches()) {
     if (!hatch.enabled || !access::sees(context.caller, hatch.id, "") || context.caller.role < hatch.least_role())
       continue;
     text += "\nRun a hatch:\n  " +

@@ -157,19 +157,20 @@ http::Response preflight_reply(const runs::Run& run, const catalogue::Hatch& hat
 Answer invoke(Api& api, const http::Context& context) {
   const std::string id = hatch_id_of(context);
   const auto policy = api.policy();
+  const auto catalogue = api.catalogue;
 
   // The hatch, before its parameters can be read: they are converted by its schema. With several kinds the first serves
   // until the profile is known, since kinds of one id share their reserved names.
   if (!access::sees(context.caller, id, ""))
     co_return refused(Problem{"hatch-unknown", "there is no hatch \"" + id + "\""}, context);
   const auto profile_in_query = context.request.query_value("profile");
-  auto found = api.catalogue.find(id, profile_in_query);
+  auto found = catalogue->find(id, profile_in_query);
   if (!found && found.error().code == "hatch-unknown") co_return refused(found.error(), context);
   const json::object no_schema;
   auto invocation = http::read_invocation(context.request, found ? (*found)->parameters : no_schema);
   if (!invocation) co_return refused(invocation.error(), context);
   if (invocation->profile && invocation->profile != profile_in_query) {
-    found = api.catalogue.find(id, *invocation->profile);
+    found = catalogue->find(id, *invocation->profile);
     if (found) invocation = http::read_invocation(context.request, (*found)->parameters);
     if (!invocation) co_return refused(invocation.error(), context);
   }
@@ -187,7 +188,7 @@ Answer invoke(Api& api, const http::Context& context) {
   }
 
   runs::Order order;
-  order.hatch = &hatch;
+  order.hatch = std::shared_ptr<const catalogue::Hatch>(catalogue, &hatch);
   order.caller = context.caller;
 
   // The form of the answer, the target, the profile, the parameters.

@@ -41,6 +41,14 @@ cap_value_t capability_number(const std::string& name) {
   return cap_from_name(("cap_" + name).c_str(), &value) == 0 ? value : -1;
 }
 
+std::string capability_name(cap_value_t number) {
+  char* name = cap_to_name(number);
+  if (name == nullptr) return std::to_string(number);
+  std::string text = std::strncmp(name, "cap_", 4) == 0 ? name + 4 : name;
+  cap_free(name);
+  return text;
+}
+
 // ---- seccomp
 // ---------------------------------------------------------------------------------------------------------- Lists of
 // what is forbidden rather than of what is allowed: libraries change the calls they make between versions, and a filter
@@ -295,16 +303,19 @@ std::vector<std::string> capabilities() {
   for (cap_value_t number = 0; cap_get_bound(number) >= 0; ++number) {
     cap_flag_value_t value = CAP_CLEAR;
     if (!caps || cap_get_flag(caps.get(), number, CAP_EFFECTIVE, &value) != 0 || value != CAP_SET) continue;
-    if (char* name = cap_to_name(number)) {
-      names.emplace_back(std::strncmp(name, "cap_", 4) == 0 ? name + 4 : name);
-      cap_free(name);
-    }
+    names.push_back(capability_name(number));
   }
   std::sort(names.begin(), names.end());
   return names;
 }
 
 bool is_capability(const std::string& name) { return capability_number(name) >= 0; }
+
+std::vector<std::string> known_capabilities() {
+  std::vector<std::string> names;
+  for (cap_value_t number = 0; CAP_IS_SUPPORTED(number); ++number) names.push_back(capability_name(number));
+  return names;
+}
 
 void start_title(char** argv) {
   // The kernel shows the bytes between argv[0] and the end of the environment (proc(5), cmdline), so the title may grow

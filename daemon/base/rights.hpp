@@ -57,6 +57,8 @@ Result<void> die_with(pid_t parent);
 std::vector<std::string> capabilities();
 // Whether `name` names a capability that this kernel knows.
 bool is_capability(const std::string& name);
+// All that this kernel knows.
+std::vector<std::string> known_capabilities();
 
 // The name that ps shows, and the first 15 bytes of it as the thread name. Call start_title(argv) before the first.
 void start_title(char** argv);

@@ -1,5 +1,5 @@
-// All hatches, from the manifests that the supervisor read. Fixed for the life of the front process: a new
-// configuration comes with a new front.
+// All hatches, from the manifests that the supervisor read. Never changes: a reload makes a new one, and what is under way
+// keeps the old.
 #pragma once
 
 #include <boost/json/array.hpp>

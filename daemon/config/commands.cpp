@@ -17,8 +17,11 @@ int print_faults(const Loaded& loaded) {
 
 }  // namespace
 
-int check_command(const std::string& file, CheckTargets check_targets) {
-  const Loaded loaded = load(file, check_targets);
+int check_command(const std::string& file, CheckTargets check_targets, CheckWorld check_world) {
+  Loaded loaded = load(file, check_targets);
+  // What does not load says nothing of what it names.
+  if (loaded.faults.empty() && check_world != nullptr)
+    for (FieldError& error : check_world(loaded.config)) loaded.faults.push_back(fault_at(loaded, std::move(error)));
   if (print_faults(loaded) != 0) return 1;
   std::printf("%s: ok\n", file.c_str());
   return 0;

@@ -18,7 +18,8 @@ struct Listen {
   std::string unix_path;  // either this …
   unsigned mode = 0660;
   std::string group;
-  std::string address;            // … or "ADDRESS:PORT", "[::1]:PORT"; port 0 takes a free one
+  std::string address;  // … or "ADDRESS:PORT", "[::1]:PORT"; port 0 takes a free one
+  bool tls = false;
   std::vector<std::string> only;  // "health", "metrics"; empty: everything
   std::string anonymous;          // role of callers without identity on this listener; "": none
 };
@@ -45,6 +46,10 @@ struct Access {
   std::vector<std::string> require_reason;  // effects
 };
 
+struct Tls {
+  std::string certificate, key;  // paths of PEM files; empty: none
+};
+
 struct Plugin {
   bool enabled = true;
   std::string path;                       // empty: a packaged one
@@ -59,8 +64,9 @@ struct Hatch {
   std::optional<std::chrono::milliseconds> timeout, cooldown;
   std::optional<unsigned> concurrency;
   std::optional<std::chrono::microseconds> max_pause;
-  std::string role;    // raises it
-  std::string effect;  // raises it
+  bool recipe = false;  // it has a kind: the hatch is written here, and no plugin brings it
+  std::string role;     // raises it
+  std::string effect;   // raises it
 };
 
 struct Runs {
@@ -80,6 +86,7 @@ struct Config {
   boost::json::object targets;  // NAME → matcher, as written; targets/ reads it
   Access access;
   std::vector<std::string> hosts;
+  Tls tls;
   std::map<std::string, Plugin> plugins;
   std::map<std::string, Hatch> hatches;
   Runs runs;
@@ -110,6 +117,9 @@ struct Loaded {
   std::vector<Fault> faults;      // not empty: config is not to be used
   std::map<std::string, Place> places;  // JSON Pointer → where it was written; absent: a default
 };
+
+// A failure at its place in the files that were loaded.
+Fault fault_at(const Loaded& loaded, FieldError error);
 
 // What targets/ says about "targets", each with its JSON Pointer below it. A parameter, because config/ does not link
 // it.

@@ -83,7 +83,7 @@ void finish(Loaded& loaded, CheckTargets check_targets) {
   const json::object resolved = with_secrets(loaded.effective, errors);
 
   std::vector<Fault> faults;
-  for (FieldError& error : errors) faults.push_back({place_of(loaded.places, error.pointer), std::move(error.detail)});
+  for (FieldError& error : errors) faults.push_back(fault_at(loaded, std::move(error)));
   // In the order of the file that a person has open.
   std::stable_sort(faults.begin(), faults.end(), [](const Fault& a, const Fault& b) {
     return std::tie(a.place.file, a.place.line) < std::tie(b.place.file, b.place.line);
@@ -110,6 +110,10 @@ Loaded from_json(json::object effective, CheckTargets check_targets) {
   loaded.effective = std::move(effective);
   finish(loaded, check_targets);
   return loaded;
+}
+
+Fault fault_at(const Loaded& loaded, FieldError error) {
+  return {place_of(loaded.places, error.pointer), std::move(error.detail)};
 }
 
 std::string to_string(const Fault& fault) {

@@ -168,26 +168,47 @@ std::vector<std::string> more_files(const std::string& folder, Read& read) {
   return files;
 }
 
-}  // namespace
-
-std::string why_untrusted(const std::string& path, int fd) {
+// One file or folder by itself.
+std::string why_changeable(const std::string& path, int fd) {
   struct stat info {};
   struct statvfs system {};
   if (::fstat(fd, &info) != 0) return "cannot be examined: " + errno_text(errno);
   // Nobody writes to a read-only mount whatever the modes say; a Kubernetes ConfigMap is one, with open modes.
   if (::fstatvfs(fd, &system) == 0 && (system.f_flag & ST_RDONLY) != 0) return {};
   const bool strange_owner = info.st_uid != 0 && info.st_uid != ::geteuid();
-  const bool open_to_others = (info.st_mode & (S_IWGRP | S_IWOTH)) != 0;
-  if (!strange_owner && !open_to_others) return {};
+  // A sticky folder such as /tmp protects what is in it from all but its owner.
+  const bool sticky = S_ISDIR(info.st_mode) && (info.st_mode & S_ISVTX) != 0;
+  const bool group = (info.st_mode & S_IWGRP) != 0 && !sticky, everybody = (info.st_mode & S_IWOTH) != 0 && !sticky;
+  if (!strange_owner && !group && !everybody) return {};
   std::array<char, 8> mode{};
   std::snprintf(mode.data(), mode.size(), "%04o", static_cast<unsigned>(info.st_mode & 07777));
   std::string why =
       "can be changed by others: " + path + " belongs to " + owner_name(info.st_uid) + " and has mode " + mode.data();
+  if (group || everybody)
+    why += std::string(" (") + (group ? "g+w" : "") + (group && everybody ? ", " : "") + (everybody ? "o+w" : "") + ")";
   why += "; repair it with:";
   if (strange_owner) why += " chown root " + path;
-  if (strange_owner && open_to_others) why += " &&";
-  if (open_to_others) why += " chmod go-w " + path;
+  if (strange_owner && (group || everybody)) why += " &&";
+  if (group || everybody) why += " chmod go-w " + path;
   return why;
+}
+
+}  // namespace
+
+std::string why_untrusted(const std::string& path, int fd) {
+  if (std::string why = why_changeable(path, fd); !why.empty()) return why;
+  // Whoever can write the folder can put another file in its place: the folder of the name, and of what a link leads to.
+  std::array<char, 4096> target{};
+  const ssize_t size = ::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), target.data(), target.size() - 1);
+  for (const std::string& name : {path, std::string(target.data(), size > 0 ? static_cast<std::size_t>(size) : 0)}) {
+    if (name.empty()) continue;
+    const std::size_t slash = name.rfind('/');
+    const std::string folder = slash == name.npos ? "." : slash == 0 ? "/" : name.substr(0, slash);
+    const UniqueFd opened{::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    if (opened)
+      if (std::string why = why_changeable(folder, opened.get()); !why.empty()) return why;
+  }
+  return {};
 }
 
 Read read_files(const std::string& file) {

@@ -19,8 +19,8 @@ struct Read {
 
 Read read_files(const std::string& file);
 
-// Why a file or folder of that kind must not be trusted, "" when it may: somebody other than root and ourselves could
-// change it. Names path, owner, mode and what to do.
+// Why an open file or folder must not be trusted, "" when it may: somebody other than root and ourselves could change it
+// or put another in its place. Names path, owner, mode and bit, and what to do.
 std::string why_untrusted(const std::string& path, int fd);
 
 }  // namespace hatchd::config

@@ -1,5 +1,6 @@
 #include "config/relations.hpp"
 
+#include <algorithm>
 #include <map>
 #include <string>
 
@@ -7,6 +8,7 @@
 
 #include "base/clock.hpp"
 #include "base/json.hpp"
+#include "base/rights.hpp"
 #include "config/units.hpp"
 #include "schema/words.hpp"
 
@@ -31,6 +33,10 @@ class Relations {
           target(member.value().get_object(), child("/targets", std::string_view(member.key())));
     if (const json::object* access = object_of(whole_, "access"))
       each(array_of(*access, "tokens"), "/access/tokens", &Relations::token);
+    if (const json::object* plugins = object_of(whole_, "plugins"))
+      for (const auto& member : *plugins)
+        if (member.value().is_object())
+          plugin(member.value().get_object(), child("/plugins", std::string_view(member.key())));
     if (const json::object* hatches = object_of(whole_, "hatches"))
       for (const auto& member : *hatches)
         if (member.value().is_object())
@@ -54,6 +60,7 @@ class Relations {
       fail(at + "/unix", "must have at most 107 bytes, the kernel's limit for a socket");
     if (!path.empty()) unique(path, at + "/unix");
     if (address.empty()) {
+      if (listen.contains("tls")) fail(at + "/tls", "belongs to TCP");
       if (listen.contains("tcp"))
         fail(at + "/tcp", "must be ADDRESS:PORT, such as \"127.0.0.1:4282\" or \"[::1]:4282\"");
       return;
@@ -63,8 +70,11 @@ class Relations {
     const auto parsed = parse_address(address);
     if (!parsed) return fail(at + "/tcp", "must be ADDRESS:PORT, such as \"127.0.0.1:4282\" or \"[::1]:4282\"");
     if (parsed->port != 0) unique(address, at + "/tcp");
-    if (!parsed->loopback && !listen.contains("only") && !whole_.contains("tls"))
+    const bool has_tls = whole_.contains("tls") && flag_of(listen, "tls", true);
+    if (!parsed->loopback && !listen.contains("only") && !has_tls)
       fail(at + "/tcp", "beyond loopback TLS is required, or \"only\": [\"health\", \"metrics\"]");
+    if (flag_of(listen, "tls") && !whole_.contains("tls"))
+      fail(at + "/tls", "needs certificate and key: \"tls\": {\"certificate\": …, \"key\": …} beside \"listen\"");
   }
 
   void target(const json::object& target, const std::string& at) {
@@ -74,11 +84,25 @@ class Relations {
   }
 
   void token(const json::object& token, const std::string& at) {
-    unique("token " + text_of(token, "name"), at + "/name");
     unique("sha256 " + text_of(token, "sha256"), at + "/sha256");
     const std::string expires = text_of(token, "expires");
     if (token.contains("expires") && !is_date_or_time(expires))
       fail(at + "/expires", "must be a date such as \"2027-01-01\", or a time such as \"2027-01-01T12:00:00Z\"");
+  }
+
+  void plugin(const json::object& plugin, const std::string& at) {
+    const json::array* capabilities = array_of(plugin, "capabilities");
+    if (capabilities == nullptr) return;
+    const std::vector<std::string> known = rights::known_capabilities();
+    const std::vector<std::string_view> names(known.begin(), known.end());
+    for (std::size_t i = 0; i < capabilities->size(); ++i) {
+      const json::string* name = (*capabilities)[i].if_string();
+      if (name == nullptr || std::count(names.begin(), names.end(), std::string_view(*name)) != 0) continue;
+      const std::string near = schema::nearest(*name, names);
+      fail(child(child(at, "capabilities"), i),
+           "is no capability of this kernel (capabilities(7)); without \"CAP_\", in lower case" +
+               (near.empty() ? std::string() : ": did you mean \"" + near + "\"?"));
+    }
   }
 
   void hatch(const json::object& hatch, const std::string& at) {

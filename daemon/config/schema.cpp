@@ -71,6 +71,7 @@ constexpr const char* text = R"json({
           "group": { "type": "string", "minLength": 1, "description": "Group of the socket." },
           "tcp": { "type": "string", "description": "ADDRESS:PORT; beyond loopback TLS is required, unless \"only\" is given. Port 0 takes a free one.",
             "examples": ["127.0.0.1:4282", "[::1]:4282"] },
+          "tls": { "type": "boolean", "description": "Whether a TCP listener speaks TLS. When absent: where \"tls\" is set, those beyond loopback without \"only\"." },
           "only": { "type": "array", "minItems": 1, "items": { "type": "string", "enum": ["health", "metrics"] },
             "description": "Answers nothing but these." },
           "anonymous": "@anonymous"
@@ -139,8 +140,11 @@ constexpr const char* text = R"json({
     },
     "tls": {
       "type": "object",
-      "description": "Certificate and key of the TCP listeners.",
-      "properties": { "certificate": "@path", "key": "@path" },
+      "description": "Certificate and key of the TCP listeners that speak TLS; SIGHUP reads both again.",
+      "properties": {
+        "certificate": { "type": "string", "format": "absolute-path", "description": "PEM, the server's own certificate first, then the chain." },
+        "key": { "type": "string", "format": "absolute-path", "description": "PEM, without a passphrase, and not to be read by everybody." }
+      },
       "required": ["certificate", "key"],
       "additionalProperties": false
     },
@@ -167,7 +171,7 @@ constexpr const char* text = R"json({
           "properties": {
             "enabled": { "type": "boolean", "default": true },
             "path": { "type": "string", "format": "absolute-path", "description": "The shared object of a plugin that is not packaged." },
-            "capabilities": { "type": "array", "items": { "type": "string", "pattern": "^[a-z_]+$" },
+            "capabilities": { "type": "array", "items": { "type": "string" },
               "description": "What a plugin that is not packaged is granted.", "examples": [["sys_ptrace"]] },
             "profiles": {
               "type": "object",

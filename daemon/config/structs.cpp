@@ -40,13 +40,15 @@ std::vector<T> list_of(const json::object& object, std::string_view name, T (*ma
   return made;
 }
 
-Listen listen(const json::object& from) {
+Listen listen(const json::object& from, bool has_tls) {
   Listen to;
   to.unix_path = text_of(from, "unix");
   if (from.contains("mode")) to.mode = static_cast<unsigned>(std::stoul(text_of(from, "mode"), nullptr, 8));
   to.group = text_of(from, "group");
   to.address = text_of(from, "tcp");
   to.only = texts_of(from, "only");
+  const auto address = parse_address(to.address);
+  to.tls = flag_of(from, "tls", has_tls && address && !address->loopback && to.only.empty());
   to.anonymous = text_of(from, "anonymous");
   return to;
 }
@@ -76,6 +78,7 @@ Hatch hatch(const json::object& from) {
   to.cooldown = optional_duration<std::chrono::milliseconds>(from, "cooldown");
   if (from.contains("concurrency")) to.concurrency = static_cast<unsigned>(number_of(from, "concurrency"));
   to.max_pause = optional_duration<std::chrono::microseconds>(from, "max_pause");
+  to.recipe = from.contains("kind");
   to.role = text_of(from, "role");
   to.effect = text_of(from, "effect");
   return to;
@@ -96,7 +99,11 @@ Runs runs(const json::object& from) {
 
 Config to_structs(const json::object& effective) {
   Config config;
-  config.listen = list_of<Listen>(effective, "listen", listen);
+  const json::object& tls = section(effective, "tls");
+  config.tls = {text_of(tls, "certificate"), text_of(tls, "key")};
+  if (const json::array* entries = array_of(effective, "listen"))
+    for (const json::value& entry : *entries)
+      if (entry.is_object()) config.listen.push_back(listen(entry.get_object(), !config.tls.certificate.empty()));
   config.targets = section(effective, "targets");
   const json::object& access = section(effective, "access");
   config.access.peers = list_of<Peer>(access, "peers", peer);

@@ -41,7 +41,7 @@ std::vector<api::Listener> listeners_of(const json::object& setup) {
   if (const json::array* list = array_of(setup, "listeners"))
     for (const json::value& value : *list)
       if (const json::object* entry = value.if_object())
-        listeners.push_back({text_of(*entry, "unix"), text_of(*entry, "tcp")});
+        listeners.push_back({text_of(*entry, "unix"), text_of(*entry, "tcp"), flag_of(*entry, "tls")});
   return listeners;
 }
 
@@ -53,11 +53,47 @@ runs::Keep keep_of(const config::Runs& runs) {
   return keep;
 }
 
+// What a reload replaces, made of the supervisor's words: `setup` at start, `reload` later.
+struct Reloadable {
+  config::Config config;
+  std::shared_ptr<const catalogue::Catalogue> catalogue;
+  access::Policy policy;
+  std::shared_ptr<const http::TlsContext> tls;
+};
+
+// Who may be anybody at all; fixed for the life of the front.
+struct Uids {
+  std::vector<uid_t> reserved, admins;
+};
+
+// Takes milliseconds where there is much of it, so a reload does it on the pool.
+Result<Reloadable> reloadable_of(const json::object& message, const Uids& uids) {
+  // The supervisor's copy, without what is only the plugins' to know.
+  const json::object none;
+  const json::object* effective = object_of(message, "configuration");
+  config::Loaded loaded = config::from_json(effective ? *effective : none);
+  if (!loaded.faults.empty())
+    return refuse("internal", "the configuration does not load: " + to_string(loaded.faults.front()));
+  const json::array* manifests = array_of(message, "catalogue");
+  const json::object* peers = object_of(message, "peers");
+  Reloadable made;
+  made.config = std::move(loaded.config);
+  made.catalogue = std::make_shared<const catalogue::Catalogue>(manifests ? *manifests : json::array{});
+  made.policy = access::make_policy(made.config.access, made.config.listen,
+                                    config::peer_ids_from(peers ? *peers : none), uids.reserved, uids.admins);
+  if (const json::object* tls = object_of(message, "tls")) {
+    auto context = http::TlsContext::make(text_of(*tls, "certificate"), text_of(*tls, "key"));
+    if (!context) return tl::unexpected(context.error());
+    made.tls = std::move(*context);
+  }
+  return made;
+}
+
 // What the front is made of, in the order in which each part needs the ones before it. `disk` and `config` are ready.
 struct Front {
   asio::io_context& io;
+  const Uids uids;
   runs::Receiver supervisor;
-  catalogue::Catalogue catalogue;
   runs::Disk& disk;
   runs::Store store;
   runs::Pool pool{pool_threads};
@@ -69,31 +105,56 @@ struct Front {
   http::Listener listener;
   int exit_status = 0;
 
-  Front(asio::io_context& io, link::Channel channel, const json::object& setup, const config::Config& config,
+  Front(asio::io_context& io, link::Channel channel, const json::object& setup, Uids uids, Reloadable first,
         runs::Disk& disk)
       : io(io),
+        uids(std::move(uids)),
         supervisor(io.get_executor(), std::move(channel)),
-        catalogue(array_of(setup, "catalogue") ? *array_of(setup, "catalogue") : json::array{}),
         disk(disk),
-        store(keep_of(config.runs)),
+        store(keep_of(first.config.runs)),
         plugins(io.get_executor(),
                 [this](const std::string& name) {
                   return supervisor.send("plugin", {{"plugin", name}});
                 }),
         runner(io.get_executor(), plugins, store, disk, pool, {}),
         finder(io.get_executor()),
-        api{catalogue, runner, pool, finder, [this] { return pipeline.policy(); }, listeners_of(setup), {}},
-        pipeline(routes(api),
-                 access::make_policy(config.access, config.listen, uids_of(setup, "reserved_uids"),
-                                     uids_of(setup, "admin_uids")),
-                 config.hosts),
+        api{first.catalogue, runner, pool, finder, [this] { return pipeline.policy(); }, listeners_of(setup), {}},
+        pipeline(routes(api), std::move(first.policy), first.config.hosts),
         listener(io, [this](const http::Request& request) { return pipeline.answer(request); }) {
-    for (const auto& [name, matcher] : config.targets) {
-      if (name == "*")
-        api.discovers_targets = true;
-      else
-        api.targets.emplace_back(name);
+    set_targets(first.config);
+    listener.use(first.tls);
+  }
+
+  void set_targets(const config::Config& config) {
+    api.targets.clear();
+    api.discovers_targets = config.targets.contains("*");
+    for (const auto& target : config.targets)
+      if (target.key() != "*") api.targets.emplace_back(target.key());
+  }
+
+  // Everything or nothing: what can fail has not touched anything yet. Requests and runs under way keep what they began
+  // with, but for rights that their caller has no longer.
+  asio::awaitable<void> reload(json::object message) {
+    auto work = [this, message] { return reloadable_of(message, uids); };
+    Result<Reloadable> made = co_await pool.run(std::move(work));
+    if (!made) {
+      supervisor.send("reload-refused", {{"problem", to_json(made.error())}});
+      co_return;
     }
+    api.catalogue = std::move(made->catalogue);
+    set_targets(made->config);
+    store.keep(keep_of(made->config.runs));
+    pipeline.reconfigure(std::move(made->policy), made->config.hosts);
+    for (const std::string& plugin : texts_of(message, "retire")) plugins.retire(plugin);
+    listener.use(made->tls);
+    listener.recheck();
+    supervisor.send("reloaded");
+    co_await runner.prune();
+  }
+
+  void plugin_ended(const json::object& body) {
+    plugins.ended(text_of(body, "plugin"), static_cast<pid_t>(number_of(body, "pid")),
+                  link::death_text(text_of(body, "how"), static_cast<int>(number_of(body, "status"))));
   }
 
   // Messages of the supervisor, until it says stop or is gone.
@@ -106,13 +167,16 @@ struct Front {
       if (message->type == "targets" && !message->fds.empty()) {
         finder.connect(link::Channel(std::move(message->fds.front())));
       } else if (message->type == "plugin" && !message->fds.empty()) {
-        plugins.arrived(plugin, link::Channel(std::move(message->fds.front())));
+        plugins.arrived(plugin, static_cast<pid_t>(number_of(body, "pid")),
+                        link::Channel(std::move(message->fds.front())));
       } else if (message->type == "plugin-refused") {
         const json::object* problem = object_of(body, "problem");
         plugins.refused(plugin,
                         problem ? problem_from_json(*problem) : Problem{"run-failed", "the plugin cannot be started"});
       } else if (message->type == "plugin-ended") {
-        plugins.ended(plugin, link::death_text(text_of(body, "how"), static_cast<int>(number_of(body, "status"))));
+        plugin_ended(body);
+      } else if (message->type == "reload") {
+        asio::co_spawn(io, reload(std::move(message->body)), asio::detached);
       } else if (message->type == "stop") {
         grace = std::chrono::milliseconds(std::clamp<std::int64_t>(number_of(body, "grace_ms", 10'000), 100, 600'000));
         exit_status = 0;
@@ -145,10 +209,7 @@ struct Front {
 
   asio::awaitable<void> keep_listening() {
     while (auto message = co_await supervisor.next())
-      if (message->type == "plugin-ended")
-        plugins.ended(
-            text_of(message->body, "plugin"),
-            link::death_text(text_of(message->body, "how"), static_cast<int>(number_of(message->body, "status"))));
+      if (message->type == "plugin-ended") plugin_ended(message->body);
   }
 
   // Age passes without a run ending.
@@ -176,15 +237,15 @@ int serve(link::Channel supervisor, link::Message setup) {
   // Rights first: everything after this line runs with what strangers may get hold of.
   raise_descriptor_limit();  // A descriptor for each connection and several for each run
   ::signal(SIGPIPE, SIG_IGN);
+  // A terminal sends these to all of us; the supervisor says what comes of them.
+  for (const int number : {SIGINT, SIGHUP}) ::signal(number, SIG_IGN);
   if (auto lowered = rights::lower(rights::rights_of(setup.body), rights::Filter::front, ::getppid()); !lowered)
     return fail(lowered.error());
 
-  // Configuration: the supervisor's copy, without what is only the plugins' to know.
-  const json::object* effective = object_of(setup.body, "configuration");
-  const config::Loaded loaded = config::from_json(effective ? *effective : json::object{});
-  if (!loaded.faults.empty())
-    return fail({"internal", "the configuration does not load: " + to_string(loaded.faults.front())});
-  const config::Config& config = loaded.config;
+  // Configuration, as the supervisor read it.
+  const Uids uids{uids_of(setup.body, "reserved_uids"), uids_of(setup.body, "admin_uids")};
+  Result<Reloadable> first = reloadable_of(setup.body, uids);
+  if (!first) return fail(first.error());
 
   // History: what is on disk, with interrupted runs recorded as such.
   if (setup.fds.empty()) return fail({"internal", "no runs directory was handed over"});
@@ -194,14 +255,15 @@ int serve(link::Channel supervisor, link::Message setup) {
 
   // The parts, put together.
   asio::io_context io(1);
-  Front front(io, std::move(supervisor), setup.body, config, *disk);
+  Front front(io, std::move(supervisor), setup.body, uids, std::move(*first), *disk);
   for (const runs::Run& run : history.runs) front.store.put(run);
   log::info("history is read",
             {{"runs", history.runs.size()}, {"interrupted", history.interrupted}, {"unreadable", history.unreadable}});
 
   // Listeners: bound by the supervisor, in the order of the configuration.
   for (std::size_t i = 0; i < front.api.listeners.size() && i + 1 < setup.fds.size(); ++i)
-    front.listener.add({std::move(setup.fds[i + 1]), !front.api.listeners[i].unix_path.empty(), i});
+    front.listener.add(
+        {std::move(setup.fds[i + 1]), !front.api.listeners[i].unix_path.empty(), i, front.api.listeners[i].tls});
 
   // From here on the front answers.
   asio::co_spawn(io, front.obey(), asio::detached);

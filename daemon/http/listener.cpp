@@ -49,6 +49,10 @@ struct Listener::State : std::enable_shared_from_this<Listener::State> {
     bool refused = false;
   };
   using Entries = std::list<Entry>;
+  struct Door {  // a listening socket
+    bool local, tls;
+    std::size_t index;
+  };
 
   asio::io_context& context;
   std::shared_ptr<Exchange> exchange = std::make_shared<Exchange>();
@@ -57,6 +61,7 @@ struct Listener::State : std::enable_shared_from_this<Listener::State> {
   std::map<std::string, std::size_t> by_source;
   std::size_t refusals = 0;
   asio::steady_timer ticker, grace_timer;
+  std::shared_ptr<const TlsContext> tls;
   bool ticking = false, stopping = false;
   std::function<void()> done;
   Clock::time_point complained{};
@@ -65,14 +70,14 @@ struct Listener::State : std::enable_shared_from_this<Listener::State> {
 
   // -- accepting --
 
-  asio::awaitable<void> accept(asio::posix::stream_descriptor& socket, bool local, std::size_t index) {
+  asio::awaitable<void> accept(asio::posix::stream_descriptor& socket, Door door) {
     asio::steady_timer pause(context);
     while (!stopping) {
       error_code error;
       co_await socket.async_wait(asio::posix::descriptor_base::wait_read,
                                  asio::redirect_error(asio::use_awaitable, error));
       if (error || stopping) co_return;
-      if (accept_some(socket.native_handle(), local, index)) continue;
+      if (accept_some(socket.native_handle(), door)) continue;
       // Out of descriptors or memory: the pending connection keeps the socket readable, so a loop without a pause would
       // spin. A connection that waits may give what is missing.
       make_room("");
@@ -82,11 +87,11 @@ struct Listener::State : std::enable_shared_from_this<Listener::State> {
   }
 
   // False when accepting makes no sense for now.
-  bool accept_some(int listening, bool local, std::size_t index) {
+  bool accept_some(int listening, Door door) {
     for (int i = 0; i < accepts_in_turn; ++i) {
       UniqueFd fd(::accept4(listening, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
       if (fd) {
-        welcome(std::move(fd), local, index);
+        welcome(std::move(fd), door);
         continue;
       }
       const int error = errno;
@@ -106,12 +111,14 @@ struct Listener::State : std::enable_shared_from_this<Listener::State> {
     log::warning(message, {{"why", why}, {"connections", entries.size()}});
   }
 
-  void welcome(UniqueFd fd, bool local, std::size_t index) {
-    if (!local) {
+  void welcome(UniqueFd fd, Door door) {
+    if (door.tls && !tls) return;  // nothing to prove who we are with
+    if (!door.local) {
       set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY);
       set_option(fd.get(), SOL_SOCKET, SO_KEEPALIVE);
     }
-    Peer peer = peer_of(fd.get(), local, index);
+    Peer peer = peer_of(fd.get(), door.local, door.index);
+    peer.tls = door.tls;
     const std::string source = source_key(peer);
     const bool root = peer.local && peer.uid == 0;
     // The own share first: who has used it up makes room with a connection of its own, not with somebody else's.
@@ -126,7 +133,8 @@ struct Listener::State : std::enable_shared_from_this<Listener::State> {
       ++refusals;
     else
       ++by_source[source];
-    entry->session = make_session(context.get_executor(), std::move(fd), std::move(peer), exchange, refused);
+    entry->session = make_session(context.get_executor(), std::move(fd), std::move(peer), exchange,
+                                  door.tls ? tls : nullptr, refused);
     entry->session->start([self = shared_from_this(), entry] { self->leave(entry); });
     start_ticking();
   }
@@ -233,14 +241,20 @@ void Listener::add(Listening listening) {
   auto& socket = state_->sockets.emplace_back(state_->context, listening.socket.release());
   asio::co_spawn(
       state_->context,
-      [state = state_, &socket, local = listening.local, index = listening.index] {
-        return state->accept(socket, local, index);
+      [state = state_, &socket, door = State::Door{listening.local, listening.tls, listening.index}] {
+        return state->accept(socket, door);
       },
       asio::detached);
 }
 
+void Listener::use(std::shared_ptr<const TlsContext> tls) { state_->tls = std::move(tls); }
+
 void Listener::stop(std::chrono::milliseconds grace, std::function<void()> done) {
   state_->stop(grace, std::move(done));
+}
+
+void Listener::recheck() {
+  for (const auto& entry : state_->entries) entry.session->recheck();
 }
 
 std::size_t Listener::connections() const { return state_->entries.size(); }

@@ -20,6 +20,7 @@ struct Listening {
   UniqueFd socket;
   bool local = false;     // a Unix socket
   std::size_t index = 0;  // into the configuration's `listen`
+  bool tls = false;       // with the certificate of use()
 };
 
 class Listener {
@@ -31,10 +32,16 @@ class Listener {
 
   void add(Listening listening);
 
+  // The certificate for connections from now on; those that are there keep theirs.
+  void use(std::shared_ptr<const TlsContext> tls);
+
   // Accepts no more, closes idle connections at once, lets requests finish for `grace` and answers new ones on kept
   // connections with `shutting-down`. `done` is called once, when all are gone or the grace is over and they were cut
   // off.
   void stop(std::chrono::milliseconds grace, std::function<void()> done);
+
+  // Rights have changed: ends what is under way for callers who may not have it any more (Response::still_allowed).
+  void recheck();
 
   std::size_t connections() const;
 

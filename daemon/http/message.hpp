@@ -23,7 +23,8 @@ namespace hatchd::http {
 // Who is at the other end, as the kernel says.
 struct Peer {
   bool local = false;  // a Unix socket
-  uid_t uid = 0;       // SO_PEERCRED, local only
+  bool tls = false;
+  uid_t uid = 0;  // SO_PEERCRED, local only
   gid_t gid = 0;
   pid_t pid = 0;
   std::vector<gid_t> groups;  // SO_PEERGROUPS
@@ -65,6 +66,8 @@ struct Response {
   std::shared_ptr<BodyStream> stream;  // … or this …
   UniqueFd file;                       // … or `file_bytes` bytes of this from `file_offset`
   std::uint64_t file_offset = 0, file_bytes = 0;
+  // Asked while a stream or a file is under way, when rights have changed: false ends it. Set by the pipeline.
+  std::function<bool()> still_allowed;
   // For the access log and the metrics; set by the pipeline.
   std::string caller;  // "alice", "" when nobody was identified
   std::string route;   // the pattern, "" when none matched

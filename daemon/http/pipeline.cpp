@@ -105,7 +105,24 @@ boost::asio::awaitable<Result<Response>> Pipeline::go(const Request& request, co
   // 8. The handler.
   const Context context{request, caller, match.captures, match.route->fallback};
   Response response = co_await match.route->handler(context);
+
+  // 9. A reload while the handler waited may have taken rights away: they are not enjoyed any longer.
+  if (auto kept = still_may(caller, request.peer, rules); !kept) co_return tl::unexpected(std::move(kept.error()));
+  if (response.stream || response.file)
+    response.still_allowed = [this, caller, peer = request.peer, rules] {
+      return still_may(caller, peer, rules).has_value();
+    };
   co_return std::move(response);
+}
+
+Result<void> Pipeline::still_may(const access::Caller& caller, const Peer& peer,
+                                 const std::shared_ptr<const Rules>& since) const {
+  if (rules_ == since || caller.via.empty()) return {};  // nothing changed, or health, which is open
+  auto now = access::renew(caller, peer, rules_->policy);
+  if (!now) return tl::unexpected(std::move(now.error()));
+  if (access::keeps_rights(caller, *now)) return {};
+  return refuse("role-missing", "the rights of " + caller.name + " were changed while this request was under way",
+                "ask again, with the rights that are left");
 }
 
 boost::asio::awaitable<Response> Pipeline::answer(const Request& request) const {
@@ -121,7 +138,7 @@ boost::asio::awaitable<Response> Pipeline::answer(const Request& request) const 
     if (error.code() == boost::asio::error::operation_aborted) throw;
     log::error("a handler threw", {{"request", request.id}, {"route", noted.route}, {"error", error.what()}});
   } catch (const std::exception& error) {
-    // 9. The barrier: what a handler throws is a bug. The client gets the number under which the log has the text.
+    // 10. The barrier: what a handler throws is a bug. The client gets the number under which the log has the text.
     log::error("a handler threw", {{"request", request.id}, {"route", noted.route}, {"error", error.what()}});
   } catch (...) {
     log::error("a handler threw", {{"request", request.id}, {"route", noted.route}});

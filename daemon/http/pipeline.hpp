@@ -30,6 +30,9 @@ class Pipeline {
     access::Policy policy;
     std::vector<std::string> hosts;
   };
+  // May a caller that began under `since` go on under the rules of now?
+  Result<void> still_may(const access::Caller& caller, const Peer& peer,
+                         const std::shared_ptr<const Rules>& since) const;
   boost::asio::awaitable<Result<Response>> go(const Request& request, const Router::Match& match,
                                               Response& noted) const;
 

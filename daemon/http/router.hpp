@@ -38,6 +38,7 @@ class Router {
     std::vector<std::string> allowed;  // methods of the path when the method does not fit (405)
   };
   Match find(std::string_view method, std::string_view path) const;
+  const std::vector<Route>& all() const { return routes_; }
   // The literal path that was probably meant, or "".
   std::string nearest(std::string_view path) const;
 

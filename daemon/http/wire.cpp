@@ -94,12 +94,14 @@ class Reservation {
 class Connection : public Session, public std::enable_shared_from_this<Connection> {
  public:
   Connection(const asio::any_io_executor& executor, UniqueFd socket, Peer peer, std::shared_ptr<Exchange> exchange,
-             bool refuse)
+             std::shared_ptr<const TlsContext> tls, bool refuse)
       : socket_(executor, socket.release()),
         peer_(std::move(peer)),
         source_(source_key(peer_)),
         exchange_(std::move(exchange)),
-        refuse_(refuse) {}
+        refuse_(refuse) {
+    if (tls) tls_.emplace(std::move(tls), socket_.native_handle());
+  }
 
   void start(std::function<void()> ended) override {
     asio::co_spawn(
@@ -130,6 +132,10 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
     if (idle()) interrupt(closing_);
   }
 
+  void recheck() override {
+    if (sending_ != nullptr && sending_->still_allowed && !sending_->still_allowed()) abort();
+  }
+
   void abort() override {
     interrupt(closing_);
     signal_.emit(asio::cancellation_type::terminal);
@@ -153,6 +159,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
 
   asio::awaitable<void> converse() {
     bool keep = true;
+    if (tls_) keep = co_await shake_hands();
     while (keep && !closing_) {
       Incoming incoming;
       co_await receive(incoming);
@@ -169,6 +176,48 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
       keep = co_await send(incoming, response, keep);
     }
     co_await linger();
+  }
+
+  // -- TLS --
+
+  // False: there is nobody to talk to. Who speaks plain HTTP is heard out, in order to be told off (receive()).
+  asio::awaitable<bool> shake_hands() {
+    enter(State::fresh, exchange_->limits.handshake_time);
+    char first = 0;
+    while (true) {
+      const ssize_t got = ::recv(socket_.native_handle(), &first, 1, MSG_PEEK | MSG_DONTWAIT);
+      if (got == 1) break;
+      if (got == 0 || (errno != EAGAIN && errno != EINTR)) co_return false;
+      if (!co_await wait(asio::posix::descriptor_base::wait_read)) co_return false;
+    }
+    constexpr char handshake_record = 22;  // RFC 8446, section 5.1
+    if (first != handshake_record) {
+      tls_.reset();
+      plain_ = first >= 'A' && first <= 'Z';
+      co_return plain_;
+    }
+    while (true) {
+      const Tls::Outcome outcome = tls_->shake_hands();
+      if (outcome.did == Tls::Did::moved) co_return true;
+      if (note(outcome) == 0) {
+        log::debug("no TLS with a client", {{"peer", peer_.address}, {"why", tls_->why()}});
+        co_return false;
+      }
+      if (!co_await wait(wants_)) co_return false;
+    }
+  }
+
+  // What came of it as recv(2) and sendmsg(2) would say it; `wants_` is what to wait for at EAGAIN.
+  ssize_t note(const Tls::Outcome& outcome) {
+    errno = EAGAIN;
+    switch (outcome.did) {
+      case Tls::Did::moved: return static_cast<ssize_t>(outcome.bytes);
+      case Tls::Did::wants_read: wants_ = asio::posix::descriptor_base::wait_read; return -1;
+      case Tls::Did::wants_write: wants_ = asio::posix::descriptor_base::wait_write; return -1;
+      case Tls::Did::ended:
+      case Tls::Did::failed: break;
+    }
+    return 0;
   }
 
   // -- reading --
@@ -191,7 +240,8 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
     first_ = false;
     if (in_.empty()) {
       in_.shrink_to_fit();  // ten thousand idle connections keep no buffers
-      if (!co_await wait(asio::posix::descriptor_base::wait_read) || !co_await fill()) {
+      // With TLS a request may have come that the socket does not show any more.
+      if ((!tls_ && !co_await wait(asio::posix::descriptor_base::wait_read)) || !co_await fill()) {
         incoming.lost = true;
         co_return;
       }
@@ -207,7 +257,9 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
     incoming.keep_alive = parser->keep_alive();
 
     // Said before the body is read: the client need not send it.
-    if (refuse_)
+    if (plain_)
+      refuse_with(incoming, "malformed", "this port speaks TLS", "call it with https:// instead of http://");
+    else if (refuse_)
       refuse_with(incoming, "overloaded", "there are too many connections", "try again in a moment");
     else if (exchange_->draining)
       refuse_with(incoming, "shutting-down", "hatchd is about to end", "try again when it is back");
@@ -316,6 +368,8 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
 
   // False: the connection is of no further use.
   asio::awaitable<bool> send(Incoming& incoming, Response& response, bool keep) {
+    sending_ = &response;
+    const Defer sent_all{[this] { sending_ = nullptr; }};
     Framing framing;
     framing.http11 = incoming.http11;
     framing.body = incoming.request.method != "HEAD" && response.status != 204 && response.status != 304;
@@ -381,6 +435,8 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   // After the last answer: a close with unread bytes in it would reset the connection, and the client might lose the
   // answer that tells why. So its bytes are read and dropped until it closes too.
   asio::awaitable<void> linger() {
+    if (tls_ && !closing_) tls_->say_goodbye();
+    tls_.reset();  // what still comes is dropped as it is
     if (closing_ || ::shutdown(socket_.native_handle(), SHUT_WR) != 0) co_return;
     enter(State::lingering, exchange_->limits.linger_time);
     bool more = true;
@@ -399,7 +455,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
       if (got > 0) co_return true;
       if (got == 0) co_return false;
       if (errno == EINTR) continue;
-      if (errno != EAGAIN || !co_await wait(asio::posix::descriptor_base::wait_read)) co_return false;
+      if (errno != EAGAIN || !co_await wait(wants_)) co_return false;
     }
     co_return false;
   }
@@ -407,7 +463,9 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   // Not a coroutine: the piece lives on the stack and costs a waiting session nothing.
   ssize_t receive_piece() {
     char piece[read_piece];
-    const ssize_t got = ::recv(socket_.native_handle(), piece, sizeof piece, MSG_DONTWAIT);
+    wants_ = asio::posix::descriptor_base::wait_read;
+    const ssize_t got = tls_ ? note(tls_->read(piece, sizeof piece))
+                             : ::recv(socket_.native_handle(), piece, sizeof piece, MSG_DONTWAIT);
     if (got > 0) {
       in_.append(piece, static_cast<std::size_t>(got));
       moved_ += static_cast<std::size_t>(got);
@@ -421,12 +479,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
     while (!first.empty() || !second.empty()) {
       if (closing_ || expired_) co_return false;
       if (moved_ > turn_bytes) co_await yield();
-      std::array<iovec, 2> parts{iovec{const_cast<char*>(first.data()), first.size()},
-                                 iovec{const_cast<char*>(second.data()), second.size()}};
-      msghdr message{};
-      message.msg_iov = parts.data();
-      message.msg_iovlen = parts.size();
-      const ssize_t sent = ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+      const ssize_t sent = tls_ ? send_sealed(first, second) : send_plain(first, second);
       if (sent >= 0) {
         const auto bytes = static_cast<std::size_t>(sent);
         moved_ += bytes;
@@ -435,10 +488,30 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
         second.remove_prefix(bytes - of_first);
         enter(State::writing, exchange_->limits.write_time);
       } else if (errno != EINTR) {
-        if (errno != EAGAIN || !co_await wait(asio::posix::descriptor_base::wait_write)) co_return false;
+        if (errno != EAGAIN || !co_await wait(wants_)) co_return false;
       }
     }
     co_return true;
+  }
+
+  ssize_t send_plain(std::string_view first, std::string_view second) {
+    wants_ = asio::posix::descriptor_base::wait_write;
+    std::array<iovec, 2> parts{iovec{const_cast<char*>(first.data()), first.size()},
+                               iovec{const_cast<char*>(second.data()), second.size()}};
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = parts.size();
+    return ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+
+  // As much as a record of TLS holds. Made of the same texts it is the same again, which OpenSSL asks of a second try.
+  ssize_t send_sealed(std::string_view first, std::string_view second) {
+    std::array<char, 16 * 1024> record;
+    const std::size_t of_first = first.copy(record.data(), record.size());
+    const std::size_t of_second = second.copy(record.data() + of_first, record.size() - of_first);
+    const ssize_t sent = note(tls_->write({record.data(), of_first + of_second}));
+    if (sent == 0) errno = EPIPE;
+    return sent == 0 ? -1 : sent;
   }
 
   asio::awaitable<bool> wait(asio::posix::descriptor_base::wait_type what) {
@@ -507,6 +580,10 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   bool first_ = true;
   bool expired_ = false;  // the deadline of the state has passed
   bool closing_ = false;  // no further byte
+  const Response* sending_ = nullptr;
+  std::optional<Tls> tls_;
+  bool plain_ = false;  // HTTP without TLS where TLS is spoken
+  asio::posix::descriptor_base::wait_type wants_ = asio::posix::descriptor_base::wait_read;
   State state_ = State::fresh;
   SteadyTime since_ = Clock::now(), deadline_ = since_ + std::chrono::hours(1);
   std::string in_;  // read and not yet used: pipelined requests wait here
@@ -517,8 +594,10 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
 }  // namespace
 
 std::shared_ptr<Session> make_session(const boost::asio::any_io_executor& executor, UniqueFd socket, Peer peer,
-                                      std::shared_ptr<Exchange> exchange, bool refuse) {
-  return std::make_shared<Connection>(executor, std::move(socket), std::move(peer), std::move(exchange), refuse);
+                                      std::shared_ptr<Exchange> exchange, std::shared_ptr<const TlsContext> tls,
+                                      bool refuse) {
+  return std::make_shared<Connection>(executor, std::move(socket), std::move(peer), std::move(exchange), std::move(tls),
+                                      refuse);
 }
 
 }  // namespace hatchd::http

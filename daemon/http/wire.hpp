@@ -16,6 +16,7 @@
 
 #include "base/clock.hpp"
 #include "http/message.hpp"
+#include "http/tls.hpp"
 
 namespace hatchd::http {
 
@@ -28,6 +29,7 @@ struct Limits {
   std::size_t connections = 1024;
   std::size_t connections_per_address = 512;  // of one source_key(): an address, or a user of this machine
   // Whole messages, not pauses between bytes: who drips is ended like who is silent.
+  std::chrono::milliseconds handshake_time{10'000};  // of TLS, as a whole
   std::chrono::milliseconds header_time{10'000}, body_time{30'000};
   std::chrono::milliseconds idle_time{75'000};
   std::chrono::milliseconds write_time{30'000};  // without a byte taken
@@ -63,13 +65,16 @@ class Session {
   // When it began to be idle or waiting.
   virtual SteadyTime since() const = 0;
   virtual void close_idle() = 0;
+  // Rights have changed: ends the session when it sends what its caller may not have any more.
+  virtual void recheck() = 0;
   // Ends the session at once, whatever it does.
   virtual void abort() = 0;
   virtual const Peer& peer() const = 0;
 };
 
-// `refuse`: read one request and answer it with `overloaded`.
+// `tls`: nullptr for plain HTTP. `refuse`: read one request and answer it with `overloaded`.
 std::shared_ptr<Session> make_session(const boost::asio::any_io_executor& executor, UniqueFd socket, Peer peer,
-                                      std::shared_ptr<Exchange> exchange, bool refuse);
+                                      std::shared_ptr<Exchange> exchange, std::shared_ptr<const TlsContext> tls,
+                                      bool refuse);
 
 }  // namespace hatchd::http

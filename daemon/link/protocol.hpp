@@ -30,6 +30,7 @@
 //   setup    {"targets": {NAME: the configuration's object, …}} + [own channel end for the front]
 //   supervisor → targets: serve {"as": "front"|"plugin", ["plugin", "targets": [NAME…] allowed, "environment": bool,
 //            "log": bool]} + [channel]   one more client
+//   supervisor → targets: configure {"targets"}   another configuration, at a reload; unchanged targets stay who they are
 //   client → targets, both answered with the same "tag":
 //   list     {"tag", ["target"]}     → listed {"tag", "targets": [TARGET…]}
 //   open     {"tag", "target", "processes": "all"|"main"|"PID"}     only for plugins
@@ -59,6 +60,7 @@
 //   ended    {"run", "how": "exit"|"signal", "status": exit code or signal number,
 //             "asked": null|"cancelled"|"deadline"|"pause"|"gone" (why the plugin process had asked it to stop or killed it; "gone": the target
 //             or the front went away), "killed": bool, "longest_pause_us"}
+//   supervisor → plugin: retire {}   at a reload that changes its setup: it takes no new runs and leaves after the last
 //   A plugin process leaves by itself, with exit status exit_idle, after idle_ms without a run; and when its channel to
 //   the front or to the supervisor ends.
 //
@@ -73,14 +75,19 @@
 //   A run whose process ended without `closing` has crashed, whatever its exit status says.
 //
 // ---- role "front" --------------------------------------------------------------------------------------------------------
-//   setup    {"configuration": the effective configuration without profiles and secrets of plugins, "catalogue": [MANIFEST
-//            whose HATCHes also have "enabled": bool, ["why_not", "remedy",] "role", "cooldown_ms", "concurrency", "timeout_ms",
-//            "max_pause_us", "profiles": [NAME…], ["bound_to": the only target it applies to]; or {"plugin", "problem"}],
-//            "listeners": [{"unix": PATH} | {"tcp": "ADDRESS:PORT"}],
+//   setup    {RELOADABLE, "listeners": [{"unix": PATH} | {"tcp": "ADDRESS:PORT"}],
 //            "reserved_uids": [N…] (peers with these have no role), "admin_uids": [N…] (zero configuration), "temporary": bool}
 //            + [runs directory, listener…]
-//   front → supervisor: plugin {"plugin"}   → supervisor → front: plugin {"plugin"} + [channel] | plugin-refused {"plugin", "problem"}
-//   supervisor → front: plugin-ended {"plugin", "how": "exit"|"signal", "status", "idle": bool}
+//   supervisor → front: reload {RELOADABLE, "retire": [PLUGIN…] whose process the next run must not use}
+//            → reloaded {} | reload-refused {"problem"}, which changes nothing
+//
+//   RELOADABLE = {"configuration": the effective configuration without profiles and secrets of plugins, "catalogue": [MANIFEST
+//            whose HATCHes also have "enabled": bool, ["why_not", "remedy",] "role", "cooldown_ms", "concurrency", "timeout_ms",
+//            "max_pause_us", "profiles": [NAME…], ["bound_to": the only target it applies to]; or {"plugin", "problem"}],
+//            "peers": {"users": {NAME: UID}, "groups": {NAME: GID}}}
+//
+//   front → supervisor: plugin {"plugin"}   → supervisor → front: plugin {"plugin", "pid"} + [channel] | plugin-refused {"plugin", "problem"}
+//   supervisor → front: plugin-ended {"plugin", "pid", "how": "exit"|"signal", "status", "idle": bool}
 //   front → supervisor: stopped {}    all runs ended and recorded; the front exits
 #pragma once
 

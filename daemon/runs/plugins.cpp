@@ -30,12 +30,18 @@ asio::awaitable<Result<std::shared_ptr<PluginLink>>> Plugins::get(std::string na
   co_return slot.link;
 }
 
-void Plugins::arrived(const std::string& name, link::Channel channel) {
+void Plugins::arrived(const std::string& name, pid_t pid, link::Channel channel) {
   Slot& slot = slots_[name];
   slot.asked = false;
-  slot.link = std::make_shared<PluginLink>(executor_, name, std::move(channel));
+  slot.link = std::make_shared<PluginLink>(executor_, name, pid, std::move(channel));
+  std::erase_if(slot.all, [](const auto& link) { return link.expired(); });
+  slot.all.push_back(slot.link);
   asio::co_spawn(executor_, listen(slot.link), asio::detached);
   changed_.notify();
+}
+
+void Plugins::retire(const std::string& name) {
+  if (const auto slot = slots_.find(name); slot != slots_.end()) slot->second.link.reset();
 }
 
 void Plugins::refused(const std::string& name, Problem problem) {
@@ -46,24 +52,19 @@ void Plugins::refused(const std::string& name, Problem problem) {
   changed_.notify();
 }
 
-void Plugins::ended(const std::string& name, std::string how) {
-  Slot& slot = slots_[name];
-  // Of several that are gone, the supervisor reaps the oldest first; otherwise it is the one whose channel is about to
-  // end.
-  std::shared_ptr<PluginLink> link;
-  while (!link && !slot.unexplained.empty()) {
-    link = slot.unexplained.front().lock();
-    slot.unexplained.erase(slot.unexplained.begin());
+void Plugins::ended(const std::string& name, pid_t pid, std::string how) {
+  for (const auto& weak : slots_[name].all) {
+    const auto link = weak.lock();
+    if (!link || link->pid != pid || !link->how.empty()) continue;
+    link->how = std::move(how);
+    return link->changed.notify();
   }
-  if (!link) link = slot.link;
-  if (!link) return;
-  link->how = std::move(how);
-  link->changed.notify();
 }
 
 void Plugins::close() {
   for (auto& [name, slot] : slots_)
-    if (slot.link) slot.link->receiver.close();
+    for (const auto& weak : slot.all)
+      if (const auto link = weak.lock()) link->receiver.close();
 }
 
 asio::awaitable<void> Plugins::listen(std::shared_ptr<PluginLink> link) {
@@ -88,10 +89,6 @@ asio::awaitable<void> Plugins::listen(std::shared_ptr<PluginLink> link) {
   }
   link->receiver.close();
   link->gone = true;
-  if (link->how.empty()) {
-    auto& unexplained = slots_[link->name].unexplained;
-    if (unexplained.size() < 16) unexplained.push_back(link);
-  }
   link->changed.notify();
   for (const auto& [id, weak] : link->runs)
     if (const LivePtr live = weak.lock()) live->changed.notify();

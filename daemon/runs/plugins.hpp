@@ -15,10 +15,11 @@ namespace hatchd::runs {
 // One plugin process.
 class PluginLink {
  public:
-  PluginLink(asio::any_io_executor executor, std::string name, link::Channel channel)
-      : name(std::move(name)), receiver(executor, std::move(channel)), changed(executor) {}
+  PluginLink(asio::any_io_executor executor, std::string name, pid_t pid, link::Channel channel)
+      : name(std::move(name)), pid(pid), receiver(executor, std::move(channel)), changed(executor) {}
 
   const std::string name;
+  const pid_t pid;
   Receiver receiver;
   Signal changed;
   bool gone = false;  // the channel ended
@@ -37,9 +38,11 @@ class Plugins {
   asio::awaitable<Result<std::shared_ptr<PluginLink>>> get(std::string name);
 
   // What the supervisor says.
-  void arrived(const std::string& name, link::Channel channel);
+  void arrived(const std::string& name, pid_t pid, link::Channel channel);
   void refused(const std::string& name, Problem problem);
-  void ended(const std::string& name, std::string how);
+  void ended(const std::string& name, pid_t pid, std::string how);
+  // Its runs go on; the next run asks for a new process, which has a new setup.
+  void retire(const std::string& name);
 
   void close();  // every channel: plugin processes end when their front is gone
 
@@ -49,7 +52,7 @@ class Plugins {
     bool asked = false;
     unsigned answers = 0;  // counts refusals, so that each asker sees the one to its own question
     Problem refusal;
-    std::vector<std::weak_ptr<PluginLink>> unexplained;  // gone, and the supervisor has not said how
+    std::vector<std::weak_ptr<PluginLink>> all;  // with those that are retired or gone while somebody still asks how
   };
 
   asio::awaitable<void> listen(std::shared_ptr<PluginLink> link);

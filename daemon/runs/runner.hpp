@@ -19,7 +19,7 @@ namespace hatchd::runs {
 
 // What a caller asked for, checked: parameters are valid, the target exists, the caller may.
 struct Order {
-  const catalogue::Hatch* hatch = nullptr;  // of the catalogue, which outlives every run
+  std::shared_ptr<const catalogue::Hatch> hatch;  // keeps its catalogue, which a reload may have replaced by now
   std::string target, processes = "all", profile, format = "json", reason;
   boost::json::object params, masked;
   access::Caller caller;

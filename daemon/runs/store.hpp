@@ -33,6 +33,8 @@ struct Entry {
 class Store {
  public:
   explicit Store(Keep keep) : keep_(keep) {}
+  // From the next prune() on.
+  void keep(Keep keep) { keep_ = keep; }
 
   // Takes over a new or changed run.
   void put(const Run& run);

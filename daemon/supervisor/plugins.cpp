@@ -15,6 +15,7 @@
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "base/rights.hpp"
+#include "config/read.hpp"
 #include "link/outcome.hpp"
 #include "schema/schema.hpp"
 #include "supervisor/spawn.hpp"
@@ -34,15 +35,6 @@ const std::map<std::string, std::vector<std::string>> packaged_grants = {
 
 constexpr std::chrono::seconds manifest_patience{5};
 constexpr std::size_t max_plugins = 64;
-
-std::string refused_file(const std::string& path, const struct stat& info) {
-  if (info.st_uid != 0 && info.st_uid != ::geteuid())
-    return path + " belongs to uid " + std::to_string(info.st_uid) + ", not to root or the user that hatchd runs as";
-  // A sticky folder such as /tmp protects what is in it from all but its owner.
-  if (info.st_mode & (S_IWGRP | S_IWOTH) && !(S_ISDIR(info.st_mode) && info.st_mode & S_ISVTX))
-    return path + " can be written by others than its owner";
-  return {};
-}
 
 // One manifest being read in a child.
 struct Reading {
@@ -147,12 +139,8 @@ Result<UniqueFd> open_trusted(const std::string& file) {
   struct stat info {};
   if (::fstat(object.get(), &info) != 0 || !S_ISREG(info.st_mode))
     return refuse("internal", file + " is not a regular file");
-  std::string problem = refused_file(file, info);
-  if (problem.empty()) {
-    const std::string folder = fs::absolute(file).parent_path().string();
-    if (::stat(folder.c_str(), &info) == 0) problem = refused_file(folder, info);
-  }
-  if (!problem.empty()) return refuse("internal", problem, "chown root and chmod go-w it");
+  if (std::string why = config::why_untrusted(file, object.get()); !why.empty())
+    return refuse("internal", std::move(why));
   return object;
 }
 
@@ -197,13 +185,13 @@ Plugins load_plugins(const config::Config& config, const std::vector<std::string
       plugin.why_broken = object.error().detail;
       continue;
     }
-    plugin.object = std::move(*object);
+    plugin.object = std::make_shared<UniqueFd>(std::move(*object));
     auto child = spawn(worker, "hatchd: manifest " + plugin.name);
     if (!child) {
       plugin.why_broken = child.error().detail;
       continue;
     }
-    const int fds[] = {plugin.object.get()};
+    const int fds[] = {plugin.object->get()};
     child->channel.send("setup", {{"role", "manifest"}, {"rights", rights}}, fds);
     readings.push_back({&plugin, std::move(*child)});
   }
@@ -231,8 +219,6 @@ Plugins load_plugins(const config::Config& config, const std::vector<std::string
           std::find(declared.begin(), declared.end(), capability) != declared.end())
         plugin.capabilities.push_back(capability);
 
-    if (!plugin.why_broken.empty())
-      log::warning("a plugin cannot be used", {{"plugin", key}, {"file", plugin.file}, {"why", plugin.why_broken}});
     if (plugins.count(key)) {
       log::warning("two plugins of one name, the second is left out", {{"plugin", key}, {"file", plugin.file}});
       continue;
@@ -240,6 +226,19 @@ Plugins load_plugins(const config::Config& config, const std::vector<std::string
     plugins.emplace(std::string(key), std::move(plugin));
   }
   return plugins;
+}
+
+Plugins reconfigured(const Plugins& plugins, const config::Config& config, std::vector<std::string>& failures) {
+  Plugins changed = plugins;
+  for (auto& [name, plugin] : changed) {
+    if (plugin.manifest.empty()) continue;  // it could not be opened, and that has nothing to do with its configuration
+    plugin.configuration = plugin.profiles = {};
+    plugin.why_broken.clear();
+    if (const auto configured = config.plugins.find(name); configured != config.plugins.end())
+      configure(plugin, configured->second);
+    if (!plugin.why_broken.empty()) failures.push_back(plugin.why_broken);
+  }
+  return changed;
 }
 
 json::array catalogue(const Plugins& plugins, const config::Config& config) {

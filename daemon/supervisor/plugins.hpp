@@ -6,6 +6,7 @@
 
 #include <boost/json/object.hpp>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,8 @@ struct LoadedPlugin {
   std::string name;
   std::string file;
   bool packaged = false;
-  UniqueFd object{};               // open for reading: what is run is what was described
-  boost::json::object manifest{};  // MANIFEST of link/protocol.hpp; empty when it could not be had
+  std::shared_ptr<UniqueFd> object{};  // open for reading: what is run is what was described
+  boost::json::object manifest{};      // MANIFEST of link/protocol.hpp; empty when it could not be had
   boost::json::object configuration{},
       profiles{};            // the plugin's part of the configuration, secrets resolved, defaults filled in
   std::string why_broken{};  // then this says why
@@ -33,6 +34,10 @@ using Plugins = std::map<std::string, LoadedPlugin>;
 // that cannot be described is in the answer too, with the reason. `identity`: whom the children become.
 Plugins load_plugins(const config::Config& config, const std::vector<std::string>& directories,
                      const std::string& worker, const Identity& identity);
+
+// The same plugins with their parts of another configuration, for a reload: which plugins there are stays as it is. The
+// failures say which parts do not fit their plugin.
+Plugins reconfigured(const Plugins& plugins, const config::Config& config, std::vector<std::string>& failures);
 
 // Where packaged plugins are when the configuration does not say: beside this program, or where they are installed.
 std::vector<std::string> plugin_directories(const config::Config& config);

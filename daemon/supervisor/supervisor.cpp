@@ -22,8 +22,12 @@
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "base/rights.hpp"
+#include "config/peers.hpp"
+#include "config/tls.hpp"
+#include "http/tls.hpp"
 #include "link/protocol.hpp"
 #include "supervisor/plugins.hpp"
+#include "supervisor/reload.hpp"
 #include "supervisor/spawn.hpp"
 #include "supervisor/users.hpp"
 
@@ -43,12 +47,13 @@ constexpr auto last_grace = 1s;     // for targets and plugin processes, when th
 // A process that should be there: `front`, `targets`, or one plugin.
 struct Child {
   enum class Kind { front, targets, plugin } kind;
-  std::string name;  // the plugin's; else the kind
-  Spawned process;   // pid -1: not running
+  std::string name;   // the plugin's; else the kind
+  Spawned process{};  // pid -1: not running
   Clock::time_point started{};
-  unsigned failures = 0;                     // endings in a row that were not idleness
-  std::optional<Clock::time_point> restart;  // not before
-  bool asked = false;                        // plugins: the front waits for one
+  unsigned failures = 0;                       // endings in a row that were not idleness
+  std::optional<Clock::time_point> restart{};  // not before
+  bool asked = false;                          // plugins: the front waits for one
+  bool retired = false;                        // plugins: ends with its last run, a new process has taken its place
 
   bool running() const { return process.pid > 0; }
 };
@@ -105,7 +110,15 @@ class Supervisor {
                  {"plugins", *identities_.plugins.uid}});
     if (auto done = open_folders(); !done) return done;
     plugins_ = load_plugins(service_.config, plugin_directories(service_.config), worker_, identities_.plugins);
+    for (const auto& [name, plugin] : plugins_)
+      if (!plugin.why_broken.empty())
+        log::warning("a plugin cannot be used", {{"plugin", name}, {"file", plugin.file}, {"why", plugin.why_broken}});
     catalogue_ = catalogue(plugins_, service_.config);
+    peers_ = config::look_up_peers(service_.config.access);
+    warn_of(peers_.unknown);
+    warn_of(peers_.unanswered);
+    for (const FieldError& error : load_tls(service_.config, tls_))
+      return refuse("internal", error.pointer + " " + error.detail, "hatchd check lists everything that is wrong");
     return {};
   }
 
@@ -189,8 +202,9 @@ class Supervisor {
       if (child->running()) introduce(*child, plugin_introduction(child->name));
   }
 
-  void set_up_front() {
-    json::object configuration = service_.effective;
+  // What the front gets of a configuration: the same at start and at a reload.
+  static json::object for_front(json::object configuration, const json::array& catalogue, const config::PeerIds& peers,
+                                const config::TlsFiles& tls) {
     // What plugins are told is not the front's business: their profiles hold secrets.
     if (json::value* plugins = configuration.if_contains("plugins"); plugins && plugins->is_object())
       for (auto& entry : plugins->get_object()) {
@@ -200,35 +214,51 @@ class Supervisor {
             if (const json::value* value = plugin->if_contains(key)) kept[key] = *value;
         entry.value() = std::move(kept);
       }
+    json::object all{
+        {"configuration", std::move(configuration)}, {"catalogue", catalogue}, {"peers", config::to_json(peers)}};
+    if (!tls.key.empty()) all["tls"] = {{"certificate", tls.certificate}, {"key", tls.key}};
+    return all;
+  }
+
+  void set_up_front() {
     json::array listeners;
     std::vector<int> fds{runs_.get()};
-    for (const Listener& listener : listeners_) {
-      listeners.push_back(listener.unix_path.empty() ? json::object{{"tcp", listener.tcp}}
-                                                     : json::object{{"unix", listener.unix_path}});
+    for (std::size_t i = 0; i < listeners_.size(); ++i) {
+      const Listener& listener = listeners_[i];
+      listeners.push_back(listener.unix_path.empty()
+                              ? json::object{{"tcp", listener.tcp}, {"tls", service_.config.listen[i].tls}}
+                              : json::object{{"unix", listener.unix_path}});
       fds.push_back(listener.fd.get());
     }
     json::array reserved;
     for (const Identity* identity : {&identities_.front, &identities_.targets, &identities_.plugins})
       reserved.emplace_back(identity->uid ? *identity->uid : ::geteuid());
-    front_.process.channel.send("setup",
-                                {{"role", "front"},
-                                 {"rights", rights::to_json({identities_.front.uid, identities_.front.gid, {}})},
-                                 {"configuration", std::move(configuration)},
-                                 {"catalogue", catalogue_},
-                                 {"listeners", std::move(listeners)},
-                                 {"reserved_uids", std::move(reserved)},
-                                 {"admin_uids", json::value_from(service_.admin_uids)},
-                                 {"temporary", service_.temporary}},
-                                fds);
+    json::object setup = for_front(service_.effective, catalogue_, peers_, tls_);
+    setup["role"] = "front";
+    setup["rights"] = rights::to_json({identities_.front.uid, identities_.front.gid, {}});
+    setup["listeners"] = std::move(listeners);
+    setup["reserved_uids"] = std::move(reserved);
+    setup["admin_uids"] = json::value_from(service_.admin_uids);
+    setup["temporary"] = service_.temporary;
+    front_.process.channel.send("setup", std::move(setup), fds);
     if (targets_.running()) introduce(front_, {{"as", "front"}});
+  }
+
+  // What a plugin's process gets of a configuration. A process whose part changes is retired at a reload.
+  static json::object for_plugin(const LoadedPlugin& plugin, const json::array& catalogue,
+                                 const config::Config& config) {
+    json::array names;
+    for (const auto& target : config.targets) names.emplace_back(target.key());
+    return {{"hatches", enabled_hatches(catalogue, plugin.name)},
+            {"configuration", plugin.configuration},
+            {"profiles", plugin.profiles},
+            {"targets", std::move(names)}};
   }
 
   void set_up_plugin(Child& child) {
     const LoadedPlugin& plugin = plugins_.at(child.name);
     auto [to_front, of_front] = link::Channel::pair();
     auto [to_targets, of_targets] = link::Channel::pair();
-    json::array names;
-    for (const auto& target : service_.config.targets) names.emplace_back(target.key());
     // A folder of its own in the cache: one plugin's files are not another's.
     UniqueFd cache;
     if (::mkdirat(cache_.get(), child.name.c_str(), 0700) == 0 || errno == EEXIST) {
@@ -237,27 +267,22 @@ class Supervisor {
                           AT_SYMLINK_NOFOLLOW);
       cache = UniqueFd{::openat(cache_.get(), child.name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
     }
-    std::vector<int> fds{plugin.object.get(), of_front.get(), of_targets.get()};
+    std::vector<int> fds{plugin.object->get(), of_front.get(), of_targets.get()};
     if (cache) fds.push_back(cache.get());
-    child.process.channel.send(
-        "setup",
-        {{"role", "plugin"},
-         {"rights", rights::to_json({identities_.plugins.uid, identities_.plugins.gid, plugin.capabilities})},
-         {"plugin", child.name},
-         {"hatches", enabled_hatches(catalogue_, child.name)},
-         {"configuration", plugin.configuration},
-         {"profiles", plugin.profiles},
-         {"targets", std::move(names)},
-         {"idle_ms", std::chrono::milliseconds(idle_limit).count()},
-         {"grace_ms", std::chrono::milliseconds(run_grace).count()},
-         {"cache", static_cast<bool>(cache)}},
-        fds);
+    json::object setup = for_plugin(plugin, catalogue_, service_.config);
+    setup["role"] = "plugin";
+    setup["rights"] = rights::to_json({identities_.plugins.uid, identities_.plugins.gid, plugin.capabilities});
+    setup["plugin"] = child.name;
+    setup["idle_ms"] = std::chrono::milliseconds(idle_limit).count();
+    setup["grace_ms"] = std::chrono::milliseconds(run_grace).count();
+    setup["cache"] = static_cast<bool>(cache);
+    child.process.channel.send("setup", std::move(setup), fds);
     if (targets_.running()) {
       const int end[] = {to_targets.get()};
       targets_.process.channel.send("serve", plugin_introduction(child.name), end);
     }
     const int end[] = {to_front.get()};
-    front_.process.channel.send("plugin", {{"plugin", child.name}}, end);
+    front_.process.channel.send("plugin", {{"plugin", child.name}, {"pid", child.process.pid}}, end);
   }
 
   json::object plugin_introduction(const std::string& plugin) {
@@ -320,7 +345,7 @@ class Supervisor {
       if (polled[i].revents && owners[i]->running() && polled[i].fd == owners[i]->process.pidfd.get())
         bury(*owners[i], WNOHANG);
     std::erase_if(plugin_processes_, [](const auto& child) {
-      return !child->running() && !child->restart && !child->asked && child->failures == 0;
+      return !child->running() && (child->retired || (!child->restart && !child->asked && child->failures == 0));
     });
     if (std::exchange(orphans_, false)) end_orphans();
     pass_time();
@@ -347,7 +372,7 @@ class Supervisor {
   int timeout_ms() {
     std::optional<Clock::time_point> next = deadline_;
     for (Child* child : all())
-      if (child->restart && (!next || *child->restart < *next)) next = child->restart;
+      if (child->restart && !is_held(*child) && (!next || *child->restart < *next)) next = child->restart;
     if (!next) return -1;
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(*next - Clock::now()).count();
     return left < 0 ? 0 : static_cast<int>(std::min<std::int64_t>(left, 60'000));
@@ -358,7 +383,7 @@ class Supervisor {
     if (stopping_ && deadline_ && now >= *deadline_) return next_stage_of_stop();
     if (stopping_) return;
     for (Child* child : all()) {
-      if (child->running() || !child->restart || now < *child->restart) continue;
+      if (child->running() || !child->restart || now < *child->restart || is_held(*child)) continue;
       // A plugin process starts again when somebody needs it.
       if (child->kind == Child::Kind::plugin && !child->asked) {
         child->restart.reset();
@@ -377,7 +402,7 @@ class Supervisor {
         continue;
       }
       if (info.ssi_signo == SIGHUP && !service_.ends_with_terminal) {
-        log::warning("reloading is not supported by this version, restart instead");
+        begin_reload();
         continue;
       }
       if (stopping_) {  // a second signal means now
@@ -420,6 +445,11 @@ class Supervisor {
                  {{"process", child.name}, {"why", problem ? text_of(*problem, "detail") : ""}});
     } else if (message.type == "plugin" && child.kind == Child::Kind::front) {
       provide(text_of(message.body, "plugin"));
+    } else if (message.type == "reloaded" && child.kind == Child::Kind::front && next_) {
+      take_over();
+    } else if (message.type == "reload-refused" && child.kind == Child::Kind::front && next_) {
+      const json::object* problem = object_of(message.body, "problem");
+      abandon(problem ? text_of(*problem, "detail") : "the front did not say why");
     } else if (message.type == "stopped" && child.kind == Child::Kind::front) {
       // It exits now; bury() goes on from there.
     } else {
@@ -434,9 +464,9 @@ class Supervisor {
     if (plugin == plugins_.end()) return refuse_plugin(name, {"hatch-unknown", "there is no plugin " + name});
     if (!plugin->second.why_broken.empty()) return refuse_plugin(name, {"plugin-broken", plugin->second.why_broken});
     auto found = std::find_if(plugin_processes_.begin(), plugin_processes_.end(),
-                              [&](const auto& child) { return child->name == name; });
+                              [&](const auto& child) { return child->name == name && !child->retired; });
     if (found == plugin_processes_.end()) {
-      plugin_processes_.push_back(std::make_unique<Child>(Child{Child::Kind::plugin, name, {}, {}, 0, {}, false}));
+      plugin_processes_.push_back(std::make_unique<Child>(Child{.kind = Child::Kind::plugin, .name = name}));
       found = plugin_processes_.end() - 1;
     }
     Child& child = **found;
@@ -445,14 +475,130 @@ class Supervisor {
       ::kill(child.process.pid, SIGKILL);
       bury(child, 0);
     }
-    if (child.restart && Clock::now() < *child.restart)
+    if (is_held(child) || (child.restart && Clock::now() < *child.restart)) {
       child.asked = true;  // served when the back-off has passed
-    else
+      if (!child.restart) child.restart = Clock::now();
+    } else {
       start(child);
+    }
   }
 
   void refuse_plugin(const std::string& name, const Problem& problem) {
     front_.process.channel.send("plugin-refused", {{"plugin", name}, {"problem", to_json(problem)}});
+  }
+
+  // ---- reload: all that can fail comes first and changes nothing; then the front takes it over, or says why not; then we
+  // --------------------------------------------------------------------------------------------------------------------
+
+  struct Next {
+    config::Config config;
+    json::object effective;
+    config::PeerIds peers;
+    Plugins plugins;
+    json::array catalogue;
+    config::TlsFiles tls;
+  };
+
+  static void warn_of(const std::vector<FieldError>& names) {
+    for (const FieldError& name : names)
+      log::warning("a name gives nobody a role", {{"key", name.pointer}, {"why", name.detail}});
+  }
+
+  // Certificate and key as the front will use them; what is wrong with them is known before it is asked.
+  static std::vector<FieldError> load_tls(const config::Config& config, config::TlsFiles& files) {
+    if (config.tls.certificate.empty()) return {};
+    std::vector<FieldError> errors = config::read_tls(config.tls, files);
+    if (!errors.empty()) return errors;
+    const auto context = http::TlsContext::make(files.certificate, files.key);
+    if (!context) return {{"/tls/" + context.error().candidates.front(), context.error().detail}};
+    if ((*context)->expired())
+      log::warning("the certificate has expired", {{"valid_until", (*context)->valid_until()}});
+    return {};
+  }
+
+  void begin_reload() {
+    if (stopping_ || !service_.load) return;
+    if (next_) {  // the front is about to answer
+      reload_again_ = true;
+      return;
+    }
+    std::vector<std::string> faults;
+    next_ = prepare_next(faults);
+    if (!next_) {
+      for (const std::string& fault : faults) log::error("the configuration cannot be taken over", {{"why", fault}});
+      return abandon(std::to_string(faults.size()) + (faults.size() == 1 ? " problem" : " problems"));
+    }
+    // Before the front, which offers the new targets from then on.
+    configure_targets(next_->config);
+    if (!front_.running()) return take_over();
+    json::object reload = for_front(next_->effective, next_->catalogue, next_->peers, next_->tls);
+    json::array& retire = reload["retire"].emplace_array();
+    for (const auto& child : plugin_processes_)
+      if (is_outdated(*child)) retire.emplace_back(child->name);
+    front_.process.channel.send("reload", std::move(reload));
+  }
+
+  std::optional<Next> prepare_next(std::vector<std::string>& faults) {
+    config::Loaded loaded = service_.load();
+    for (const config::Fault& fault : loaded.faults) faults.push_back(config::to_string(fault));
+    if (!faults.empty()) return std::nullopt;
+    for (const std::string& key : needs_restart(service_.effective, loaded.effective))
+      faults.push_back(
+          config::to_string(config::fault_at(loaded, {key, "has changed, which takes a restart of hatchd"})));
+    Next next{std::move(loaded.config), std::move(loaded.effective), {}, {}, {}, {}};
+    next.peers = config::look_up_peers(next.config.access);
+    for (const FieldError& name : next.peers.unanswered)
+      faults.push_back(config::to_string(config::fault_at(loaded, name)));
+    for (const FieldError& error : load_tls(next.config, next.tls))
+      faults.push_back(config::to_string(config::fault_at(loaded, error)));
+    next.plugins = reconfigured(plugins_, next.config, faults);
+    if (!faults.empty()) return std::nullopt;
+    warn_of(next.peers.unknown);
+    next.catalogue = catalogue(next.plugins, next.config);
+    return next;
+  }
+
+  // While the front takes over the next configuration no plugin's process starts by the old one.
+  bool is_held(const Child& child) const { return next_ && child.kind == Child::Kind::plugin; }
+
+  // Whether its process works by what the next configuration changes.
+  bool is_outdated(const Child& child) const {
+    return child.running() && !child.retired &&
+           for_plugin(plugins_.at(child.name), catalogue_, service_.config) !=
+               for_plugin(next_->plugins.at(child.name), next_->catalogue, next_->config);
+  }
+
+  void configure_targets(const config::Config& config) {
+    if (targets_.running() && service_.config.targets != next_->config.targets)
+      targets_.process.channel.send("configure", {{"targets", config.targets}});
+  }
+
+  void take_over() {
+    configure_targets(next_->config);  // again, should its process have been restarted in between
+    for (const auto& child : plugin_processes_)
+      if (is_outdated(*child)) {
+        child->process.channel.send("retire");
+        child->retired = true;
+      }
+    service_.config = std::move(next_->config);
+    service_.effective = std::move(next_->effective);
+    peers_ = std::move(next_->peers);
+    plugins_ = std::move(next_->plugins);
+    catalogue_ = std::move(next_->catalogue);
+    tls_ = std::move(next_->tls);
+    log::info("the configuration is taken over");
+    end_reload();
+  }
+
+  void abandon(const std::string& why) {
+    if (next_) configure_targets(service_.config);
+    log::error("the old configuration stays as it is", {{"why", why}});
+    end_reload();
+  }
+
+  void end_reload() {
+    next_.reset();
+    if (std::exchange(reload_again_, false)) begin_reload();
   }
 
   // ---- endings
@@ -464,8 +610,8 @@ class Supervisor {
     if (::waitpid(child.process.pid, &status, options) == 0) return;
     const pid_t pid = child.process.pid;
     child.process = Spawned{};
-    const bool idle = WIFEXITED(status) && WEXITSTATUS(status) == link::exit_idle;
     const bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    const bool idle = (WIFEXITED(status) && WEXITSTATUS(status) == link::exit_idle) || (child.retired && clean);
     const json::object how{{"how", WIFSIGNALED(status) ? "signal" : "exit"},
                            {"status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)}};
     if (!stopping_ && !idle)
@@ -475,6 +621,7 @@ class Supervisor {
     if (child.kind == Child::Kind::plugin && front_.running()) {
       json::object note = how;
       note["plugin"] = child.name;
+      note["pid"] = pid;
       note["idle"] = idle;
       front_.process.channel.send("plugin-ended", std::move(note));
     }
@@ -483,8 +630,9 @@ class Supervisor {
       for (const auto& plugin : plugin_processes_)
         if (plugin->running()) ::kill(plugin->process.pid, SIGTERM);
       if (stopping_ && stage_ == Stage::front) return next_stage_of_stop();
+      if (next_) abandon("the front ended while it took it over");
     }
-    if (stopping_) return;
+    if (stopping_ || child.retired) return;
     if (idle || (clean && child.kind == Child::Kind::plugin)) {
       child.failures = 0;
       return;
@@ -545,8 +693,12 @@ class Supervisor {
   std::vector<Listener> listeners_;
   Plugins plugins_;
   json::array catalogue_;
-  Child front_{Child::Kind::front, "front", {}, {}, 0, {}, false};
-  Child targets_{Child::Kind::targets, "targets", {}, {}, 0, {}, false};
+  config::PeerIds peers_;
+  config::TlsFiles tls_;
+  std::optional<Next> next_;  // prepared, and the front is asked to take it over
+  bool reload_again_ = false;
+  Child front_{.kind = Child::Kind::front, .name = "front"};
+  Child targets_{.kind = Child::Kind::targets, .name = "targets"};
   std::vector<std::unique_ptr<Child>> plugin_processes_;
   bool announced_ = false, stopping_ = false, orphans_ = false;
   Stage stage_ = Stage::front;

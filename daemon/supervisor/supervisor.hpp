@@ -18,7 +18,9 @@ struct Service {
   boost::json::object effective;    // what `config` was made from
   std::vector<uid_t> admin_uids;    // the human of zero configuration
   bool temporary = false;           // runs live in a folder that goes with us
-  bool ends_with_terminal = false;  // SIGHUP ends instead of being ignored
+  bool ends_with_terminal = false;  // SIGHUP ends instead of reloading
+  // Reads the configuration again, for SIGHUP.
+  std::function<config::Loaded()> load;
   // Called once, when the front serves.
   std::function<void(const std::vector<Listener>&)> announce;
 };

@@ -22,17 +22,35 @@ constexpr std::string_view suffix = ".service";
 }  // namespace
 
 Registry::Registry(const json::object& targets, bool privileged, Own own) : privileged_(privileged), own_(own) {
-  for (const auto& [name, match] : targets) {
+  reconfigure(targets);
+}
+
+void Registry::reconfigure(const json::object& targets) {
+  std::map<std::string, Target> before = std::move(named_);
+  named_.clear();
+  json::object pattern;
+  for (const auto& [key, match] : targets) {
     if (!match.is_object()) continue;
+    const std::string name(key);
+    const auto known = before.find(name);
     if (name == "*")
-      pattern_ = match.get_object();
+      pattern = match.get_object();
+    else if (known != before.end() && known->second.usable() && known->second.match() == match.get_object())
+      named_.emplace(name, std::move(known->second));
     else
-      named_.try_emplace(std::string(name), std::string(name), match.get_object(), privileged);
+      named_.try_emplace(name, name, match.get_object(), privileged_);
+    made_.erase(name);
   }
-  pattern_context_.privileged = privileged;
-  if (const json::value* user = pattern_.if_contains("user")) {
-    pattern_context_.user = uid_of(*user);
-    if (!pattern_context_.user) pattern_.clear();  // check() has said so; without the user it must not match
+  if (pattern != pattern_) {
+    made_.clear();
+    expanded_.reset();
+    pattern_ = std::move(pattern);
+    pattern_context_ = {};
+    pattern_context_.privileged = privileged_;
+    if (const json::value* user = pattern_.if_contains("user")) {
+      pattern_context_.user = uid_of(*user);
+      if (!pattern_context_.user) pattern_.clear();  // check() has said so; without the user it must not match
+    }
   }
   all();  // the first look fixes what a "pid" means
 }

@@ -15,6 +15,10 @@ class Registry {
  public:
   Registry(const boost::json::object& targets, bool privileged, Own own);
 
+  // Another configuration. A target whose matcher stays the same stays the process that it was: "pid" does not come to
+  // mean a successor of that number.
+  void reconfigure(const boost::json::object& targets);
+
   // Both look again where it is time to; all targets that are due share one pass over /proc.
   std::vector<Target*> all();
   Target* get(const std::string& name);  // nullptr: unknown

@@ -54,30 +54,37 @@ class Server {
         log::error("poll failed", {{"errno", errno}});
         return link::exit_bug;
       }
-      // Clients first: those that the supervisor adds below have no entry yet.
+      // The supervisor first: who asks for a target that a new configuration brought comes after that configuration.
+      if (const auto status = obey()) return *status;
       for (std::size_t i = 1; i < entries.size(); ++i)
         if (entries[i].revents != 0) attend(clients_[i - 1]);
-      if (entries[0].revents != 0)
-        if (const auto status = obey()) return *status;
       std::erase_if(clients_, [](const Client& client) { return !client.channel; });
     }
   }
 
  private:
-  // One message of the supervisor; an exit status when it was the last.
+  // What the supervisor says; an exit status when it was the last.
   std::optional<int> obey() {
-    link::Message message;
-    switch (supervisor_.receive(message)) {
-      case link::Received::nothing: return std::nullopt;
-      case link::Received::ended:
-      case link::Received::broken: return link::exit_parent_gone;
-      case link::Received::message: break;
+    for (;;) {
+      link::Message message;
+      switch (supervisor_.receive(message)) {
+        case link::Received::nothing: return std::nullopt;
+        case link::Received::ended:
+        case link::Received::broken: return link::exit_parent_gone;
+        case link::Received::message: break;
+      }
+      const json::object* targets = object_of(message.body, "targets");
+      if (message.type == "stop") return 0;
+      if (message.type == "configure" && targets)
+        registry_.reconfigure(*targets);
+      else if (message.type == "serve" && !message.fds.empty())
+        add(client_of(message));
+      else
+        log::warning("message out of turn", {{"type", message.type}});
     }
-    if (message.type == "stop") return 0;
-    if (message.type != "serve" || message.fds.empty()) {
-      log::warning("message out of turn", {{"type", message.type}});
-      return std::nullopt;
-    }
+  }
+
+  static Client client_of(link::Message& message) {
     Client client;
     client.channel = link::Channel(std::move(message.fds.front()));
     if (text_of(message.body, "as") == "plugin") {
@@ -86,8 +93,7 @@ class Server {
       client.environment = flag_of(message.body, "environment");
       client.log = flag_of(message.body, "log");
     }
-    add(std::move(client));
-    return std::nullopt;
+    return client;
   }
 
   // One message of a client, so that none can keep the others waiting by writing much.

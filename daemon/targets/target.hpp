@@ -22,6 +22,8 @@ class Target {
 
   const std::string& name() const { return name_; }
   const boost::json::object& match() const { return match_; }
+  // Whether anything can ever be found; false when the matcher or its user cannot be used.
+  bool usable() const { return finder_ != nullptr; }
 
   // Whether it is time to look again: what was found is kept for a while as long as the main process lives, and what is
   // gone is not looked for more often than a client could ask.

@@ -82,6 +82,11 @@ class Server {
         idle_since = now;
       } else if (leaving_) {
         return status_;
+      } else if (retiring_) {
+        // The front stopped sending before the supervisor said so: what it sent is here, or will not come.
+        read(front_, &Server::front_says);
+        if (runs_.empty()) return 0;
+        continue;
       } else if (now - idle_since >= idle_) {
         return link::exit_idle;
       } else {
@@ -129,6 +134,8 @@ class Server {
     if (message.type == "stop") {
       leave(0,
             std::chrono::milliseconds(std::clamp<std::int64_t>(number_of(message.body, "grace_ms", 2000), 1, 60'000)));
+    } else if (message.type == "retire") {
+      retiring_ = true;
     } else if (message.type == "targets" && !message.fds.empty()) {
       runs_.use_targets(link::Channel{std::move(message.fds.front())});
     } else {
@@ -167,7 +174,7 @@ class Server {
   int signals_;
   Runs& runs_;
   std::chrono::milliseconds idle_, grace_;
-  bool leaving_ = false, warned_ = false;
+  bool leaving_ = false, retiring_ = false, warned_ = false;
   int status_ = 0;
 };
 

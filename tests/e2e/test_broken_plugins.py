@@ -156,4 +156,4 @@ def test_a_plugin_that_others_can_write_is_refused(demo, tmp_path):
     copy.chmod(0o666)
     with Daemon(demo.pid, {"plugins": {"probe": {"path": str(copy)}}}) as daemon:
         [absent] = daemon.get("/v1/hatches").json()["unavailable"]
-        assert absent["plugin"] == "probe" and "written by others" in absent["why_not"], absent
+        assert absent["plugin"] == "probe" and "can be changed by others" in absent["why_not"] and "o+w" in absent["why_not"], absent

@@ -62,7 +62,8 @@ std::vector<config::Listen> listeners() {
 }
 
 access::Policy policy_of(config::Access rules, std::vector<uid_t> reserved = {}, std::vector<uid_t> admins = {}) {
-  return access::make_policy(std::move(rules), listeners(), std::move(reserved), std::move(admins));
+  const config::PeerIds ids{{{"root", 0}, {"4711", 4711}}, {{"8100", 8100}, {"8200", 8200}}, {}, {}};
+  return access::make_policy(std::move(rules), listeners(), ids, std::move(reserved), std::move(admins));
 }
 
 config::Access with_tokens() {
@@ -354,4 +355,47 @@ TEST_CASE("names of roles and users") {
   CHECK(access::parse_role("none") == Role::none);
   CHECK(access::user_name(0) == "root");
   CHECK(access::user_name(3999999999) == "uid 3999999999");
+}
+
+TEST_CASE("a caller is seen again under a policy that has changed") {
+  config::Access rules = with_tokens();
+  rules.peers = {{"4711", "", "operator"}};
+  const access::Policy before = policy_of(rules);
+  const http::Request by_token = by_tcp("Bearer hatchd_operate"), by_peer = by_unix(4711);
+  const access::Caller holder = *access::identify(by_token, before), peer = *access::identify(by_peer, before);
+  const auto now = [&](const config::Access& changed, const access::Caller& caller, const http::Request& request) {
+    const auto renewed = access::renew(caller, request.peer, policy_of(changed));
+    return !renewed ? renewed.error().code : access::keeps_rights(caller, *renewed) ? "keeps" : "less";
+  };
+  CHECK(now(rules, holder, by_token) == "keeps");
+  CHECK(now(rules, peer, by_peer) == "keeps");
+
+  config::Access changed = rules;
+  changed.tokens[1].role = "admin";
+  CHECK(now(changed, holder, by_token) == "keeps");  // more is no less
+  changed.tokens[1].role = "viewer";
+  CHECK(now(changed, holder, by_token) == "less");
+  changed = rules;
+  changed.tokens[1].targets = {"other"};
+  CHECK(now(changed, holder, by_token) == "less");
+  changed.tokens[1].expires = "2020-01-01";
+  CHECK(now(changed, holder, by_token) == "unauthenticated");
+  // Revoked is the token and not the name: the second one of that name does not stand in for the first.
+  changed = rules;
+  changed.tokens[1] = token("oncall", "hatchd_another", "admin");
+  CHECK(now(changed, holder, by_token) == "unauthenticated");
+
+  changed = rules;
+  changed.peers = {{"root", "", "admin"}};
+  CHECK(now(changed, peer, by_peer) == "less");
+  changed.anonymous = "admin";
+  CHECK(now(changed, peer, by_peer) == "keeps");
+}
+
+TEST_CASE("two tokens of one name are both good") {
+  config::Access rules;
+  rules.tokens = {token("oncall", "hatchd_old", "viewer"), token("oncall", "hatchd_new", "operator")};
+  const access::Policy policy = policy_of(rules);
+  CHECK(access::identify(by_tcp("Bearer hatchd_old"), policy)->role == Role::viewer);
+  CHECK(access::identify(by_tcp("Bearer hatchd_new"), policy)->role == Role::operator_);
 }

@@ -11,6 +11,7 @@ namespace json = boost::json;
 
 namespace {
 
+constexpr const char* hash_b = "1111111111111111111111111111111111111111111111111111111111111111";
 constexpr const char* hash_a = "0000000000000000000000000000000000000000000000000000000000000000";
 
 std::vector<hatchd::FieldError> refuse_web(const json::object& targets) {
@@ -43,7 +44,9 @@ TEST_CASE("every key arrives in its struct") {
       { "unix": "/run/h.sock", "mode": "0600", "group": "ops", "anonymous": "viewer" },
       { "tcp": "[::1]:0" },
       { "tcp": "0.0.0.0:4283", "only": ["health", "metrics"], "anonymous": "metrics" }, /* open */
+      { "tcp": "192.0.2.1:4284" }, { "tcp": "127.0.0.1:4285", "tls": true },
     ],
+    "tls": { "certificate": "/etc/hatchd/tls.pem", "key": "/etc/hatchd/tls.key" },
     "targets": { "web": { "unit": "web.service" }, "db": { "name": "postgres", "user": "postgres" } },
     "access": {
       "peers": [{ "user": "root", "role": "admin" }, { "group": "ops", "role": "operator" }],
@@ -64,7 +67,11 @@ TEST_CASE("every key arrives in its struct") {
   })"));
   REQUIRE(folder.told(loaded) == "");
   const Config& c = loaded.config;
-  REQUIRE(c.listen.size() == 3);
+  REQUIRE(c.listen.size() == 5);
+  const std::vector<bool> tls{false, false, false, true, true};
+  for (std::size_t i = 0; i < tls.size(); ++i) CHECK(c.listen[i].tls == tls[i]);
+  CHECK(c.tls.certificate == "/etc/hatchd/tls.pem");
+  CHECK(c.tls.key == "/etc/hatchd/tls.key");
   CHECK(c.listen[0].mode == 0600);
   CHECK(c.listen[0].group == "ops");
   CHECK(c.listen[0].anonymous == "viewer");
@@ -182,6 +189,18 @@ TEST_CASE("relations between keys are checked") {
        "/listen/0/tcp: must be ADDRESS:PORT, such as \"127.0.0.1:4282\" or \"[::1]:4282\"\n"},
       {R"({"listen": [{"tcp": "127.0.0.1:80", "mode": "0600"}]})", "/listen/0/mode: belongs to a Unix socket\n"},
       {R"({"listen": [{"tcp": "127.0.0.1:80", "unix": "/a"}]})", "/listen/0: may have only one of \"unix\", \"tcp\"\n"},
+      {R"({"listen": [{"tcp": "0.0.0.0:80"}], "tls": {"certificate": "/c", "key": "/k"}})", ""},
+      {R"({"listen": [{"tcp": "0.0.0.0:80", "tls": false}], "tls": {"certificate": "/c", "key": "/k"}})",
+       "/listen/0/tcp: beyond loopback TLS is required, or \"only\": [\"health\", \"metrics\"]\n"},
+      {R"({"listen": [{"tcp": "127.0.0.1:80", "tls": true}]})",
+       "/listen/0/tls: needs certificate and key: \"tls\": {\"certificate\": …, \"key\": …} beside \"listen\"\n"},
+      {R"({"listen": [{"unix": "/s", "tls": true}]})", "/listen/0/tls: belongs to TCP\n"},
+      {R"({"plugins": {"mine": {"path": "/m.so", "capabilities": ["sys_ptrace", "sys_ptrase", "no_such_thing_at_all"]}}})",
+       "/plugins/mine/capabilities/1: is no capability of this kernel (capabilities(7)); without \"CAP_\", in lower "
+       "case: "
+       "did you mean \"sys_ptrace\"?\n"
+       "/plugins/mine/capabilities/2: is no capability of this kernel (capabilities(7)); without \"CAP_\", in lower "
+       "case\n"},
       {R"({"listen": [{}]})", "/listen/0: needs one of \"unix\", \"tcp\"\n"},
       {R"({"listen": []})", "/listen: must have at least 1 entry\n"},
       {R"({"listen": [{"unix": "/)" + std::string(107, 'x') + "\"}]}",
@@ -191,8 +210,10 @@ TEST_CASE("relations between keys are checked") {
       {R"({"listen": [{"unix": "/a", "mode": "660"}]})", "/listen/0/mode: must match \"^0[0-7]{3}$\"\n"},
       {R"({"access": {"tokens": [)" + token + "}]}}", ""},
       {R"({"access": {"tokens": [)" + token + "}, " + token + "}]}}",
-       "/access/tokens/1/name: is the same as /access/tokens/0/name\n"
        "/access/tokens/1/sha256: is the same as /access/tokens/0/sha256\n"},
+      // The old and the new token of one name, while clients change over.
+      {R"({"access": {"tokens": [)" + token + R"(}, {"name": "t", "role": "viewer", "sha256": ")" + hash_b + "\"}]}}",
+       ""},
       {R"({"access": {"tokens": [)" + token + ", \"expires\": \"2027-02-30\"}]}}",
        "/access/tokens/0/expires: must be a date such as \"2027-01-01\", or a time such as \"2027-01-01T12:00:00Z\"\n"},
       {R"({"access": {"tokens": [)" + token + ", \"expires\": \"2027-02-28T23:59:59.5+01:00\"}]}}", ""},
@@ -229,7 +250,7 @@ TEST_CASE("relations between keys are checked") {
 TEST_CASE("what this version does not act upon is refused, wherever it stands") {
   const Folder folder;
   const Loaded loaded = load(folder.write(R"({
-    "tls": { "certificate": "/c", "key": "/k" },
+    "hosts": [],
     "audit": { "file": "/a" },
     "mask": { "keys": ["*_DSN"] },
     "access": { "require_reason": ["disrupt"] },
@@ -237,9 +258,8 @@ TEST_CASE("what this version does not act upon is refused, wherever it stands") 
     "runs": { "min_free": "5%" }
   })"));
   std::string expected;
-  for (const char* place :
-       {"2: /tls", "3: /audit", "4: /mask", "5: /access/require_reason", "6: /hatches/web.logs/kind",
-        "6: /hatches/web.logs/target", "6: /hatches/web.logs/signal", "7: /runs/min_free"})
+  for (const char* place : {"3: /audit", "4: /mask", "5: /access/require_reason", "6: /hatches/web.logs/kind",
+                            "6: /hatches/web.logs/target", "6: /hatches/web.logs/signal", "7: /runs/min_free"})
     expected += std::string("hatchd.json:") + place + ": is not supported by this version\n";
   CHECK(folder.told(loaded) == expected);
 }
@@ -297,6 +317,7 @@ TEST_CASE("a file or folder that others can write is refused, with the repair") 
     const std::string& detail = loaded.faults[0].detail;
     INFO(detail);
     CHECK(detail.find(mode == 0664 ? "has mode 0664" : "has mode 0646") != detail.npos);
+    CHECK(detail.find(mode == 0664 ? "(g+w)" : "(o+w)") != detail.npos);
     CHECK(detail.find("chmod go-w " + folder.file()) != detail.npos);
     CHECK(detail.find("chown") == detail.npos);
   }
@@ -306,6 +327,25 @@ TEST_CASE("a file or folder that others can write is refused, with the repair") 
   const Loaded loaded = load(folder.file());
   REQUIRE(loaded.faults.size() == 1);
   CHECK(loaded.faults[0].place.file == folder.file("hatchd.json.d"));
+}
+
+TEST_CASE("a folder in which others could swap the file is refused, unless it is sticky") {
+  const Folder folder;
+  const std::string file = folder.write("{}");
+  REQUIRE(::chmod(folder.path().c_str(), 0777) == 0);
+  const Loaded open = load(file);
+  REQUIRE_FALSE(open.faults.empty());
+  CHECK(open.faults[0].detail.find(folder.path() + " belongs to") != std::string::npos);
+  CHECK(open.faults[0].detail.find("0777 (g+w, o+w)") != std::string::npos);
+  REQUIRE(::chmod(folder.path().c_str(), 01777) == 0);
+  CHECK(folder.told(load(file)) == "");
+  // Through a link it is the folder of the file itself that counts, too.
+  const Folder elsewhere;
+  const std::string link = elsewhere.file("link.json");
+  REQUIRE(::symlink(file.c_str(), link.c_str()) == 0);
+  CHECK(elsewhere.told(load(link)) == "");
+  REQUIRE(::chmod(folder.path().c_str(), 0770) == 0);
+  CHECK_FALSE(load(link).faults.empty());
 }
 
 TEST_CASE("a file of another user is refused") {

@@ -1,1 +1,1 @@
-hatchd_unit_test(http hatchd_http)
+hatchd_unit_test(http hatchd_http OpenSSL::SSL OpenSSL::Crypto)

@@ -49,7 +49,7 @@ Pipeline make_pipeline(config::Access rules = {}) {
   add("POST", "/v1/hatches/{id}", access::Action::run);
   add("GET", "/v1/audit", access::Action::audit);
   add("POST", "/{group.verb}", access::Action::run, Format::text);
-  return {std::move(router), access::make_policy(std::move(rules), listeners()), {"hatch.example.org"}};
+  return {std::move(router), access::make_policy(std::move(rules), listeners(), {}), {"hatch.example.org"}};
 }
 
 Request ask(std::string method, std::string path, Fields headers = {}, std::size_t listener = 0, uid_t uid = 0) {
@@ -196,7 +196,7 @@ TEST_CASE("strangers learn nothing about routes") {
   router.add({"GET", "/livez", access::Action::health, handler, Format::text});
   auto listen = listeners();
   listen[1].anonymous.clear();
-  const Pipeline pipeline(std::move(router), access::make_policy(rules, listen), {});
+  const Pipeline pipeline(std::move(router), access::make_policy(rules, listen, {}), {});
   for (const char* path : {"/v1/hatches", "/v1/nothing", "/nothing"}) {
     const Response response = run(pipeline, ask("GET", path, {}, 1));
     CHECK(response.status == 401);
@@ -268,7 +268,7 @@ TEST_CASE("a new configuration counts from the next request on, and wrong tokens
   CHECK(code(run(pipeline, stranger)) == "rate");
   config::Access rules;
   rules.peers = {{"4711", "", "viewer"}};
-  pipeline.reconfigure(access::make_policy(rules, listeners()), {"new.example.org"});
+  pipeline.reconfigure(access::make_policy(rules, listeners(), {{{"4711", 4711}}, {}, {}, {}}), {"new.example.org"});
   CHECK(code(run(pipeline, stranger)) == "rate");
   CHECK(code(run(pipeline, ask("GET", "/v1/hatches"))) == "role-missing");
   CHECK(code(run(pipeline, ask("GET", "/v1/hatches", {}, 0, 4711))) == "ok");

@@ -151,8 +151,9 @@ class Server {
     if (!::mkdtemp(pattern)) throw std::runtime_error("mkdtemp");
     directory_ = pattern;
     listener_.emplace(context_, std::move(answer), limits);
-    bind_tcp();
+    port_ = bind_tcp(false);
     bind_unix();
+    tls_port_ = bind_tcp(true);
     thread_ = std::thread([this] { context_.run(); });
   }
   ~Server() {
@@ -162,18 +163,17 @@ class Server {
     std::filesystem::remove_all(directory_);
   }
 
-  Client tcp() {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = port_;
-    return connect(AF_INET, reinterpret_cast<sockaddr*>(&address), sizeof address);
+  Client tcp() { return Client(connect_tcp(port_)); }
+  // The descriptor of a connection to the listener that speaks TLS, from now on with that certificate.
+  int connect_tls(std::shared_ptr<const TlsContext> context) {
+    on_loop([&] { listener_->use(std::move(context)); });
+    return connect_tcp(tls_port_);
   }
   Client local() {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     socket_path().copy(address.sun_path, sizeof address.sun_path - 1);
-    return connect(AF_UNIX, reinterpret_cast<sockaddr*>(&address), sizeof address);
+    return Client(connect(AF_UNIX, reinterpret_cast<sockaddr*>(&address), sizeof address));
   }
 
   std::size_t connections() {
@@ -196,12 +196,19 @@ class Server {
   std::string socket_path() const { return directory_ + "/s"; }
 
  private:
-  static Client connect(int family, const sockaddr* address, socklen_t size) {
+  static int connect_tcp(in_port_t port) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = port;
+    return connect(AF_INET, reinterpret_cast<sockaddr*>(&address), sizeof address);
+  }
+  static int connect(int family, const sockaddr* address, socklen_t size) {
     const int fd = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (::connect(fd, address, size) != 0) throw std::runtime_error("connect: " + errno_text(errno));
-    return Client(fd);
+    return fd;
   }
-  void bind_tcp() {
+  in_port_t bind_tcp(bool tls) {
     UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -210,8 +217,8 @@ class Server {
     if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size) != 0 || ::listen(fd.get(), 512) != 0 ||
         ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
       throw std::runtime_error("bind");
-    port_ = address.sin_port;
-    listener_->add({std::move(fd), false, 1});
+    listener_->add({std::move(fd), false, 1, tls});
+    return address.sin_port;
   }
   void bind_unix() {
     UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -227,7 +234,7 @@ class Server {
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{context_.get_executor()};
   std::optional<Listener> listener_;
   std::string directory_;
-  in_port_t port_ = 0;
+  in_port_t port_ = 0, tls_port_ = 0;
   std::thread thread_;
 };
 

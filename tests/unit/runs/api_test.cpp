@@ -30,14 +30,15 @@ class FakeTargets {
 };
 
 struct Routes : House {
-  catalogue::Catalogue catalogue{json::parse(R"([{"plugin": "stack", "hatches": [
+  std::shared_ptr<const catalogue::Catalogue> catalogue =
+      std::make_shared<const catalogue::Catalogue>(json::parse(R"([{"plugin": "stack", "hatches": [
       {"id": "stack.dump", "title": "Dump", "effect": "observe", "target": "required", "enabled": true, "preflight": true, "concurrency": 4,
        "renderings": ["folded"], "parameters": {"type": "object", "properties": {
           "secret": {"type": "string", "secret": true}, "force": {"type": "boolean", "default": false, "x-effect": "disrupt"}}}},
       {"id": "stack.off", "title": "Off", "effect": "observe", "target": "none", "enabled": false, "why_not": "switched off"}]}])")
-                                     .as_array()};
+                                                       .as_array());
   api::Finder finder{io.get_executor()};
-  access::Policy policy = access::make_policy({}, {});
+  access::Policy policy = access::make_policy({}, {}, {});
   Api api{catalogue,
           runner,
           pool,

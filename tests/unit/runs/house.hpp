@@ -47,14 +47,14 @@ struct House {
       auto [ours, theirs] = link::Channel::pair();
       processes.emplace_back(std::move(theirs), std::move(acts.front()));
       acts.pop_front();
-      plugins.arrived(name, link::Channel(std::move(ours)));
+      plugins.arrived(name, static_cast<pid_t>(asked), link::Channel(std::move(ours)));
     });
     return true;
   }
 
   Order order(std::string target = "web", schema::Effect effect = schema::Effect::observe) {
     Order order;
-    order.hatch = &hatch;
+    order.hatch = std::make_shared<const catalogue::Hatch>(hatch);
     order.target = std::move(target);
     order.caller.name = "alice";
     order.effect = effect;

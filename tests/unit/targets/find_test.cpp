@@ -118,6 +118,30 @@ TEST_CASE("by pid: the first look fixes which process is meant") {
   CHECK(registry.get("that") == nullptr);
 }
 
+TEST_CASE("another configuration: what is unchanged stays who it was, the rest comes and goes") {
+  Child first = exec({"/bin/sleep", "1000"});
+  const Child second = exec({"/bin/sleep", "1000"});
+  const json::object it{{"pid", first.pid()}}, more{{"pid", second.pid()}};
+  Registry registry({{"it", it}, {"old", more}, {"unusable", {{"pid", first.pid()}, {"user", "no-such-user"}}}}, true,
+                    nobody);
+  const std::uint64_t started = registry.get("it")->living().at(0)->process.started_ticks();
+  registry.reconfigure({{"it", it}, {"more", more}});
+  CHECK(registry.get("it")->living().at(0)->process.started_ticks() == started);
+  CHECK(found(*registry.get("more")).pids == std::vector<pid_t>{second.pid()});
+  CHECK(registry.get("old") == nullptr);
+  CHECK(registry.get("unusable") == nullptr);
+
+  // It ended, and a reload does not make a successor of that number the target: the target knows since when it is gone.
+  first.end();
+  const Found gone = found(*registry.get("it"));
+  CHECK(gone.state == Target::State::gone);
+  registry.reconfigure({{"it", it}});
+  CHECK(found(*registry.get("it")).problem.detail == gone.problem.detail);
+  // A changed entry is looked for afresh.
+  registry.reconfigure({{"it", more}});
+  CHECK(found(*registry.get("it")).pids == std::vector<pid_t>{second.pid()});
+}
+
 TEST_CASE("by pid: hatchd itself is no target") {
   Registry registry(one({{"pid", ::getpid()}}), false, {::getpid(), ::getppid()});
   CHECK(registry.get("it")->state() == Target::State::gone);

@@ -144,6 +144,19 @@ TEST_CASE("targets: list, open and the end of the target") {
   CHECK(targets.exit_status() == 0);
 }
 
+TEST_CASE("targets: another configuration is there for whoever asks after it was sent") {
+  const Child child = exec({"/bin/sleep", "1000"}, nobody);
+  const json::object matcher{{"pid", child.pid()}};
+  Targets targets({{"it", matcher}});
+  for (int i = 0; i < 50; ++i) {
+    const std::string name = "next" + std::to_string(i);
+    REQUIRE(targets.supervisor.send("configure", {{"targets", json::object{{"it", matcher}, {name, matcher}}}}));
+    const link::Message listed = ask(targets.front(), "list", {{"target", name}});
+    REQUIRE(array_of(listed.body, "targets")->size() == 1);
+  }
+  CHECK(array_of(ask(targets.front(), "list", {}).body, "targets")->size() == 2);
+}
+
 TEST_CASE("targets: files of a target") {
   const Folder folder;
   const std::string log = folder.write("app.log", "a line\n");
