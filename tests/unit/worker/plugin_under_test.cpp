@@ -214,7 +214,7 @@ Seen PluginUnderTest::finish(const std::string& id, const std::function<void(con
     }
   };
 
-  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(150);
   while (!seen.outcome.ended() && !seen.refused) {
     if (std::chrono::steady_clock::now() > limit) throw std::runtime_error("the run does not end");
     pollfd entries[] = {

@@ -252,7 +252,8 @@ TEST_CASE("rights can be dropped without having any") {
 }
 
 TEST_CASE("large results and other renderings") {
-  PluginUnderTest plugin{"probe"};
+  // Seventy megabytes are laid out letter by letter: seconds, or on a busy machine without optimisation a minute.
+  PluginUnderTest plugin{"probe", {{"hatches", {{"probe.big", {{"timeout_ms", 150'000}}}}}}};
   Seen seen = plugin.run("probe.big", {{"bytes", 5'000'000}});
   REQUIRE(seen.state() == "succeeded");
   CHECK(seen.outcome.result().size() > 5'000'000);
