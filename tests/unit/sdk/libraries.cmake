@@ -1,4 +1,4 @@
-hatchd_unit_test(sdk hatch_sdk)
+hatchd_unit_test(sdk hatch_sdk hatch_shared)
 
 # The template is built here as a part of the tree, and once more by itself against an installed SDK, as its reader will.
 add_library(template_mine MODULE ${PROJECT_SOURCE_DIR}/plugins/sdk/template/mine.cpp)

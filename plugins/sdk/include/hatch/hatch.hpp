@@ -284,6 +284,7 @@ class Run {
   const void* extension(std::string_view id) const {
     return host_->extension ? host_->extension(run_, detail::str(id)) : nullptr;
   }
+  hatch_run* handle() const { return run_; }  // what functions of an extension take
 
  private:
   hatch_run* run_;
