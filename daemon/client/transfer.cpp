@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <memory>
 #include <stdexcept>
 
@@ -111,6 +112,8 @@ Result<Answer> exchange(const Endpoint& endpoint, const Call& call, const Sink& 
   curl_easy_setopt(handle, CURLOPT_URL, url.c_str());
   if (!endpoint.socket.empty()) curl_easy_setopt(handle, CURLOPT_UNIX_SOCKET_PATH, endpoint.socket.c_str());
   curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
+  // As curl itself does: a certificate of one's own is made known by the variable that OpenSSL's programs share.
+  if (const char* authorities = std::getenv("SSL_CERT_FILE")) curl_easy_setopt(handle, CURLOPT_CAINFO, authorities);
   curl_easy_setopt(handle, CURLOPT_PROXY, "");
   curl_easy_setopt(handle, CURLOPT_PATH_AS_IS, 1L);
   curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);

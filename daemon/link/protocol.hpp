@@ -75,7 +75,7 @@
 //   A run whose process ended without `closing` has crashed, whatever its exit status says.
 //
 // ---- role "front" --------------------------------------------------------------------------------------------------------
-//   setup    {RELOADABLE, "listeners": [{"unix": PATH} | {"tcp": "ADDRESS:PORT"}],
+//   setup    {RELOADABLE, "listeners": [{"unix": PATH} | {"tcp": "ADDRESS:PORT", "tls": bool}],
 //            "reserved_uids": [N…] (peers with these have no role), "admin_uids": [N…] (zero configuration), "temporary": bool}
 //            + [runs directory, listener…]
 //   supervisor → front: reload {RELOADABLE, "retire": [PLUGIN…] whose process the next run must not use}
@@ -84,7 +84,7 @@
 //   RELOADABLE = {"configuration": the effective configuration without profiles and secrets of plugins, "catalogue": [MANIFEST
 //            whose HATCHes also have "enabled": bool, ["why_not", "remedy",] "role", "cooldown_ms", "concurrency", "timeout_ms",
 //            "max_pause_us", "profiles": [NAME…], ["bound_to": the only target it applies to]; or {"plugin", "problem"}],
-//            "peers": {"users": {NAME: UID}, "groups": {NAME: GID}}}
+//            "peers": {"users": {NAME: UID}, "groups": {NAME: GID}}, ["tls": {"certificate": PEM, "key": PEM}]}
 //
 //   front → supervisor: plugin {"plugin"}   → supervisor → front: plugin {"plugin", "pid"} + [channel] | plugin-refused {"plugin", "problem"}
 //   supervisor → front: plugin-ended {"plugin", "pid", "how": "exit"|"signal", "status", "idle": bool}

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import signal
 import socket
 import ssl
@@ -10,7 +11,7 @@ import subprocess
 
 import pytest
 
-from harness import HATCHD, TOKEN, Daemon, free_port, wait_until
+from harness import HATCHCTL, HATCHD, TOKEN, Daemon, free_port, wait_until
 
 
 def make_certificate(folder, name, *more):
@@ -67,6 +68,19 @@ def test_hatches_over_tls(demo):
         good = subprocess.run([*command, "--cacert", str(daemon.certificate)], capture_output=True, text=True, timeout=60, check=False)
         assert good.returncode == 0 and json.loads(good.stdout)["targets"][0]["name"] == "demo", good
         assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 60  # not trusted
+
+
+def test_hatchctl_over_tls(demo):
+    with TlsDaemon(demo.pid) as daemon:
+        token = daemon.folder / "token.header"
+        token.write_text(f"Authorization: Bearer {TOKEN}\n")
+        token.chmod(0o600)
+        command = [HATCHCTL, "--url", f"https://localhost:{daemon.port}", "--token-file", str(token), "targets"]
+        known = {**os.environ, "SSL_CERT_FILE": str(daemon.certificate)}
+        done = subprocess.run(command, env=known, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0 and "demo" in done.stdout, done
+        known.pop("SSL_CERT_FILE")
+        assert subprocess.run(command, env=known, capture_output=True, timeout=60, check=False).returncode == 4
 
 
 def test_plain_http_to_a_port_of_tls_is_told_so(demo):
