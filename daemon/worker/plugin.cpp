@@ -306,6 +306,7 @@ json::object Plugin::manifest() const {
       if (hatch.has_flag(flag.bit)) flags.emplace_back(flag.name);
     entry["timeout_ms"] = d.timeout_ms ? d.timeout_ms : 30'000;
     entry["max_pause_us"] = d.max_pause_us;
+    entry["cooldown_ms"] = d.cooldown_ms;
     entry["parameters"] = hatch.parameters;
     entry["preflight"] = d.preflight != nullptr;
     entry["capabilities"] = json::value_from(hatch.capabilities);

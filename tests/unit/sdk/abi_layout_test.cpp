@@ -60,7 +60,7 @@ AT(hatch_host, rendering, 224);
 AT(hatch_host, fail, 232);
 AT(hatch_host, extension, 240);
 
-static_assert(sizeof(hatch_hatch) == 112);
+static_assert(sizeof(hatch_hatch) == 120);  // 112 in 1.0
 AT(hatch_hatch, size, 0);
 AT(hatch_hatch, effect, 4);
 AT(hatch_hatch, target, 8);
@@ -78,6 +78,8 @@ AT(hatch_hatch, artifact_types, 80);
 AT(hatch_hatch, requirements, 88);
 AT(hatch_hatch, run, 96);
 AT(hatch_hatch, preflight, 104);
+AT(hatch_hatch, cooldown_ms, 112);  // 1.1
+AT(hatch_hatch, reserved, 116);
 
 static_assert(sizeof(hatch_plugin) == 64);
 AT(hatch_plugin, magic, 0);

@@ -39,7 +39,7 @@ extern "C" {
 
 #define HATCH_ABI_MAGIC 0x48544348u /* "HTCH" */
 #define HATCH_ABI_MAJOR 1u
-#define HATCH_ABI_MINOR 0u
+#define HATCH_ABI_MINOR 1u
 
 /* Text or bytes, borrowed. `data` may be NULL only when `size` is 0. */
 typedef struct hatch_str {
@@ -200,6 +200,9 @@ typedef struct hatch_hatch {
   int32_t (*run)(hatch_run* run, const hatch_host* host);
   int32_t (*preflight)(hatch_run* run,
                        const hatch_host* host); /* NULL, or: would run() work? answers by result() or fail() */
+  /* -- since 1.1 -- */
+  uint32_t cooldown_ms; /* how long it rests on a target after a run, unless the configuration says otherwise */
+  uint32_t reserved;
 } hatch_hatch;
 
 typedef struct hatch_plugin {

@@ -63,6 +63,7 @@ struct About {
   std::uint32_t flags = 0;                 // HATCH_ENVIRONMENT | HATCH_INTERACTIVE | …
   std::chrono::milliseconds timeout{0};    // 0: the host's default, 30 s
   std::chrono::microseconds max_pause{0};  // 0: never pauses the target
+  std::chrono::milliseconds cooldown{0};   // how long it rests on a target after a run
   const char* kind = nullptr;              // profile kind that it serves
   const char* capabilities[8] = {};        // "sys_ptrace", …
   const char* renderings[8] = {};          // beside "json" and "text"
@@ -552,6 +553,7 @@ const hatch_hatch* describe() {
     d.flags = about.flags;
     d.timeout_ms = static_cast<std::uint32_t>(about.timeout.count());
     d.max_pause_us = static_cast<std::uint32_t>(about.max_pause.count());
+    d.cooldown_ms = static_cast<std::uint32_t>(about.cooldown.count());
     d.id = about.id;
     d.kind = about.kind;
     d.title = about.title;

@@ -1,0 +1,1 @@
+hatchd_unit_test(mail hatch_mail boost_json OpenSSL::SSL)
