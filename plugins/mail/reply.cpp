@@ -47,7 +47,10 @@ std::vector<std::string> words(std::string_view text) {
 std::string Reply::text() const { return joined(lines); }
 
 std::string Reply::whole() const {
-  return std::to_string(code) + (status.empty() ? "" : " " + status) + (lines.empty() ? "" : " " + text());
+  std::string out = std::to_string(code);
+  for (const std::string& part : {status, text()})
+    if (!part.empty()) out += " " + part;
+  return out;
 }
 
 std::optional<ReplyLine> parse_reply_line(std::string_view line) {
