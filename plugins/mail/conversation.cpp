@@ -308,11 +308,12 @@ class Conversation {
       if (mechanism->initial(response)) line += " " + base64(response);
       keep_secret(response);
       send(line + "\r\n", "AUTH " + mechanism->name() + (response.empty() ? "" : " ******"));
-      Reply reply = read_reply();
+      Reply reply = read_reply(mechanism.get());
       for (int round = 0; reply.code == 334; ++round) {
         bool ok = false;
         const std::string challenge = from_base64(reply.text(), ok);
         if (round == max_challenges) throw Stop{Cause::endless, "the server asks again and again during AUTH"};
+        if (mechanism->name() == "XOAUTH2" && ok) report_.note(Line::By::note, "the challenge says " + challenge);
         // A challenge that is no base64 is a prompt in clear text, which LOGIN and XOAUTH2 do not read.
         if (!mechanism->answer(ok ? challenge : std::string{}, response)) {
           send("*\r\n", "*");
@@ -321,16 +322,17 @@ class Conversation {
         }
         keep_secret(response);
         send(base64(response) + "\r\n", response.empty() ? "(nothing)" : "******");
-        reply = read_reply();
+        reply = read_reply(mechanism.get());
       }
-      expect(reply, reply.code == 235, "answered AUTH with");
       // RFC 4954: the server's proof may come with the reply itself.
-      if (!mechanism->complete()) {
+      if (reply.code == 235 && !mechanism->complete()) {
         bool ok = false;
         const std::string proof = from_base64(reply.text(), ok);
         if (!ok || !mechanism->answer(proof, response))
           throw Stop{Cause::not_smtp, "the server accepts the password without proving that it knows it"};
+        reply.lines = {"******"};
       }
+      expect(reply, reply.code == 235, "answered AUTH with");
       return mechanism->name() + ": " + reply.whole();
     });
   }
@@ -478,7 +480,8 @@ class Conversation {
   }
 
   // One whole reply within one deadline: a server that sends a byte a second does not get longer.
-  Reply read_reply() {
+  // During AUTH challenges and proofs stay out of sight: with them a password can be guessed offline.
+  Reply read_reply(const Mechanism* auth = nullptr) {
     const Clock::time_point end = deadline();
     Reply reply;
     bool complete = false;
@@ -502,7 +505,8 @@ class Conversation {
                        "the server's answer cannot be read: " + outcome.text};
         }
       }
-      report_.note(Line::By::server, line);
+      const bool secret = auth && (line.starts_with("334") || (line.starts_with("235") && !auth->complete()));
+      report_.note(Line::By::server, secret ? line.substr(0, 4) + "******" : line);
       if (!add_line(reply, line, complete)) {
         open_ = false;
         if (looks_like_tls(line)) throw Stop{Cause::speaks_tls, "the server answers with TLS"};

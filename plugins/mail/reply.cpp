@@ -102,10 +102,6 @@ Capabilities capabilities_of(const Reply& ehlo) {
     if (keyword == "starttls") all.starttls = true;
     if (keyword == "pipelining") all.pipelining = true;
     if (keyword == "smtputf8") all.smtputf8 = true;
-    if (keyword == "8bitmime") all.eightbit = true;
-    if (keyword == "enhancedstatuscodes") all.enhanced = true;
-    if (keyword == "dsn") all.dsn = true;
-    if (keyword == "chunking") all.chunking = true;
     if (keyword == "size") {
       all.size = true;
       if (part.size() > 1) std::from_chars(part[1].data(), part[1].data() + part[1].size(), all.max_size);

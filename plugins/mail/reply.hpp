@@ -38,8 +38,7 @@ bool add_line(Reply& reply, std::string_view line, bool& complete);
 struct Capabilities {
   std::vector<std::string> lines;  // all but the greeting
   std::string greeting;            // who the server says it is
-  bool starttls = false, pipelining = false, smtputf8 = false, eightbit = false, enhanced = false, size = false;
-  bool dsn = false, chunking = false;
+  bool starttls = false, pipelining = false, smtputf8 = false, size = false;
   unsigned long long max_size = 0;  // 0: not said
   std::vector<std::string> mechanisms;
 

@@ -101,7 +101,7 @@ class Smtp:
     `tls`: certificate and key; STARTTLS is offered then. `implicit`: TLS from the first byte.
     """
 
-    def __init__(self, replies=None, banner=b"220 mail.test ESMTP\r\n", offers=(b"PIPELINING", b"8BITMIME"), tls=None, implicit=False):
+    def __init__(self, replies=None, banner=b"220 mail.test ESMTP\r\n", offers=(b"PIPELINING", b"8BITMIME"), tls=None, implicit=False, address="127.0.0.1"):
         self.replies, self.banner, self.offers, self.implicit = replies or {}, banner, list(offers), implicit
         self.context = None
         if tls:
@@ -111,7 +111,7 @@ class Smtp:
                 self.offers.append(b"STARTTLS")
         self.lines, self.messages, self.connections = [], [], 0
         self.closing = threading.Event()
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
         self.port = self.listener.getsockname()[1]
         self.threads = [threading.Thread(target=self.accept, daemon=True)]
         self.threads[0].start()

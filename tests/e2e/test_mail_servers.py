@@ -3,11 +3,13 @@
 import base64
 import concurrent.futures
 import json
+import pathlib
+import re
 import time
 
 import pytest
 
-from harness import free_port, wait_until
+from harness import Daemon, free_port, wait_until
 from mail import PASSWORD, Smtp, drip, drop, failed, flood, hang, mail_daemon, profile, send, succeeded
 
 
@@ -102,8 +104,6 @@ def answers(house):
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_is_said(answers, name):
-    import re
-
     _, _, stage, verdict, hint = WRONG[name]
     answer, _ = answers[name]
     problem, result = failed(answer)
@@ -118,8 +118,6 @@ def test_what_is_wrong_is_said(answers, name):
 
 def test_no_password_anywhere(house, answers):
     """Not in results, transcripts, logs, records or artifacts; neither as it is nor in base64."""
-    import pathlib
-
     _, daemon = house
     sent = base64.b64encode(b"\0shop\0" + PASSWORD.encode())
     texts = [answer.body for answer, _ in answers.values()]
@@ -250,10 +248,58 @@ def test_cancelling_ends_the_run_at_once(house):
     assert daemon.ended(run)["state"] in ("cancelled", "failed")
 
 
+def test_ipv6_and_every_address_is_shown():
+    if not pathlib.Path("/proc/net/if_inet6").exists() or not pathlib.Path("/proc/net/if_inet6").read_text():
+        pytest.skip("no IPv6 here")
+    server = Smtp(address="::1")
+    by_name = {**profile(0), "url": f"smtp://localhost:{server.port}"}
+    profiles = {"literal": {**profile(0), "url": f"smtp://[::1]:{server.port}"}, "name": by_name, "ipv4": {**by_name, "addresses": "ipv4"}}
+    with mail_daemon(profiles) as daemon:
+        result = succeeded(send(daemon, "literal"))
+        assert result["addresses"][0]["address"] == "::1" and result["addresses"][0]["local"] == "::1"
+        # The hosts file may say one or both of localhost's addresses; whatever it says is tried.
+        _, result = failed(send(daemon, "ipv4"))
+        assert [one["address"] for one in result["addresses"]] == ["127.0.0.1"]
+        answer = send(daemon, "name")
+        tried = {one["address"]: one["connected"] for one in (answer.json().get("run") or answer.json())["result"]["addresses"]}
+        assert tried.pop("127.0.0.1", False) is False and all(tried.values()), tried
+    server.close()
+
+
+def test_the_run_s_own_end_leaves_a_report():
+    """The server hangs for longer than the whole run may take."""
+    server = Smtp({b"RCPT": hang})
+    with Daemon(
+        {},
+        {"plugins": {"mail": {"profiles": {"default": profile(server.port, step_timeout="60s")}}}, "hatches": {"mail.check": {"timeout": "4s"}}},
+    ) as daemon:
+        _, result = failed(daemon.run("mail.check"))
+        assert result["stage"] == "rcpt" and "in time" in result["verdict"] and "timeout" in result["hint"], result
+        assert [step["name"] for step in result["steps"]][:4] == ["resolve", "connect", "banner", "ehlo"]
+    server.close()
+
+
+def challenge(server, connection, line):
+    """SCRAM that knows nothing: what it says must not be shown either."""
+    nonce = base64.b64decode(line.split()[2]).split(b"r=")[1]
+    first = b"r=" + nonce + b"Server,s=" + base64.b64encode(b"saltsaltsaltsalt") + b",i=4096"
+    connection.sendall(b"334 " + base64.b64encode(first) + b"\r\n")
+    connection.sendall(b"235 2.7.0 welcome\r\n")
+
+
+def test_a_server_that_takes_any_password_is_told_from_the_right_one():
+    server = Smtp({b"AUTH": challenge}, offers=[b"AUTH SCRAM-SHA-256 PLAIN"])
+    with mail_daemon({"default": profile(server.port, **AUTH)}) as daemon:
+        answer = daemon.run("mail.check")
+        _, result = failed(answer)
+        assert result["stage"] == "auth" and "without proving" in result["verdict"]
+        assert "334 ******" in [line["text"] for line in result["transcript"]]
+        assert base64.b64encode(b"saltsaltsaltsalt").decode() not in answer.text and "Server,s=" not in answer.text
+    server.close()
+
+
 def test_the_default_cooldown():
     server = Smtp()
-    from harness import Daemon
-
     with Daemon({}, {"plugins": {"mail": {"profiles": {"default": profile(server.port)}}}}) as daemon:
         succeeded(daemon.run("mail.send"))
         answer = daemon.run("mail.send")
