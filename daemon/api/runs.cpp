@@ -100,6 +100,9 @@ Answer list_runs(Api& api, const http::Context& context) {
 Answer show_run(Api& api, const http::Context& context) {
   auto run = co_await readable_run(api, context, access::Action::read);
   if (!run) co_return refused(run.error(), context);
+  // The result may be large; who only wants to know how it went leaves it out.
+  if (context.request.query_value("result") == "false")
+    co_return http::json_response(200, pretty(runs::to_json(*run)) + "\n");
   const std::string format(context.request.query_value("format").value_or(""));
   Wanted wanted{http::format_of(context.request, context.fallback), ""};
   if (!format.empty() && format != "json" && format != "text") {

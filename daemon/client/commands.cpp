@@ -1,12 +1,15 @@
 #include "client/commands.hpp"
 
+#include <algorithm>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
 #include <cstdio>
 
 #include "base/json.hpp"
+#include "client/follow.hpp"
 #include "client/params.hpp"
+#include "client/show.hpp"
 #include "client/transfer.hpp"
 #include "hatch/json.hpp"
 #include "schema/schema.hpp"
@@ -25,20 +28,7 @@ Fields target_of(const Options& options) {
   return options.target.empty() ? Fields{} : Fields{{"target", options.target}};
 }
 
-// What the server refused: JSON where JSON was asked for, else its lines on stderr.
-int refused(const Client& client, const Answer& answer) {
-  if (client.options.json) {
-    print(shown(answer.body, !client.screen.terminal));
-    return exit_of(answer.status);
-  }
-  const std::string text =
-      shown(answer.body.empty() ? "refused: the answer was HTTP status " + std::to_string(answer.status) : answer.body,
-            false);
-  complain(client.screen.error_terminal && client.screen.colour ? painted(text) : text);
-  return exit_of(answer.status);
-}
-
-// The way of every command: one call, its body to stdout as it comes.
+// One call, its body to stdout as it comes.
 Result<Answer> stream(const Client& client, Call call) {
   call.json = client.options.json;
   Filter filter{client.options.json && !client.screen.terminal};
@@ -50,12 +40,6 @@ Result<Answer> stream(const Client& client, Call call) {
   print(filter.finish());
   if (last != '\n') print("\n");
   return answer;
-}
-
-int tell(const Client& client, Call call) {
-  const Result<Answer> answer = stream(client, std::move(call));
-  if (!answer) return report(answer.error(), client.options, client.screen);
-  return answer->status / 100 == 2 ? succeeded : refused(client, *answer);
 }
 
 // The effect that the hatch has with these parameters, as the server will judge it.
@@ -125,6 +109,17 @@ int dry_run(const Client& client, const std::string& id, const Call& call) {
   return exit_of(answer->status);
 }
 
+// The server answers when the run has ended, or after the time that `wait` says.
+int run_and_wait(const Client& client, const Call& call) {
+  const Result<Answer> answer = stream(client, call);
+  if (!answer) return report(answer.error(), client.options, client.screen);
+  if (answer->status / 100 != 2) return refused(client, *answer);
+  if (answer->status == 202 && !client.options.json && !answer->location.empty())
+    print(hatch::printable("it goes on: hatchctl follow " + answer->location.substr(answer->location.rfind('/') + 1)) +
+          "\n");
+  return succeeded;
+}
+
 }  // namespace
 
 int exit_of(long status) {
@@ -134,6 +129,32 @@ int exit_of(long status) {
   // daemon is busy (429), full or broken (5xx).
   if (status == 424 || status == 409 || status == 429 || status >= 500) return failed;
   return usage;
+}
+
+int exit_of(const Answer& answer) {
+  // hatchd lacks a right on the target: nobody may do it, as `hatchd exec` says too.
+  if (answer.status != 424) return exit_of(answer.status);
+  const Result<boost::json::value> body = parse_json(answer.body);
+  const std::string code = body && body->is_object() ? text_of(body->get_object(), "code") : std::string();
+  return code == "rights-missing" || answer.body.starts_with("refused (rights-missing)") ? not_allowed : failed;
+}
+
+int refused(const Client& client, const Answer& answer) {
+  if (client.options.json) {
+    print(shown(answer.body, !client.screen.terminal));
+    return exit_of(answer);
+  }
+  const std::string text =
+      shown(answer.body.empty() ? "refused: the answer was HTTP status " + std::to_string(answer.status) : answer.body,
+            false);
+  complain(client.screen.error_terminal && client.screen.colour ? painted(text) : text);
+  return exit_of(answer);
+}
+
+int tell(const Client& client, Call call) {
+  const Result<Answer> answer = stream(client, std::move(call));
+  if (!answer) return report(answer.error(), client.options, client.screen);
+  return answer->status / 100 == 2 ? succeeded : refused(client, *answer);
 }
 
 int report(const Problem& problem, const Options& options, const Screen& screen) {
@@ -161,18 +182,39 @@ int run(const Client& client, const std::string& id, const std::vector<std::stri
   if (!client.options.target.empty()) fields->emplace_back("target", client.options.target);
   if (!client.options.reason.empty()) fields->emplace_back("reason", client.options.reason);
   if (client.options.dry_run) fields->emplace_back("dry_run", "true");
-  const Call call{"POST", "/v1/hatches/" + escape(id), form(*fields), false, longest_run};
+  const bool waits = std::any_of(given.begin(), given.end(), [](const auto& field) { return field.first == "wait"; });
+  Call call{"POST", "/v1/hatches/" + escape(id), form(*fields), client.options.json, longest_run};
   if (client.options.dry_run) return dry_run(client, id, call);
   if (!client.options.yes)
     if (const int code = ask_about(client, id, given); code != succeeded) return code;
+  if (waits) return run_and_wait(client, call);
 
-  const Result<Answer> answer = stream(client, call);
+  // Started, and then followed: so its id is known while it runs, for Ctrl-C and for when the connection breaks.
+  const Interrupts interrupts;
+  call.headers.emplace_back("Prefer", "respond-async");
+  call.limit = std::chrono::seconds(60);
+  call.go_on = [&] {
+    if (interrupts.presses() > 1) interrupts.leave();
+    return true;
+  };
+  std::string body;
+  const Result<Answer> answer = exchange(client.endpoint, call, [&](std::string_view piece) {
+    body += piece;
+    return body.size() <= max_kept;
+  });
   if (!answer) return report(answer.error(), client.options, client.screen);
   if (answer->status / 100 != 2) return refused(client, *answer);
-  if (answer->status == 202 && !client.options.json && !answer->location.empty())
-    print(hatch::printable("it goes on: hatchctl show " + answer->location.substr(answer->location.rfind('/') + 1)) +
-          "\n");
-  return succeeded;
+  if (answer->location.empty()) {  // nothing was started: dry_run=true was among the parameters
+    print(shown(body, client.options.json && !client.screen.terminal));
+    return succeeded;
+  }
+  const std::string run = answer->location.substr(answer->location.rfind('/') + 1);
+  const auto end = attend(client, run, Tell::progress, interrupts, false);
+  if (!end) return end.error();
+  std::string format;
+  for (const auto& [name, value] : given)
+    if (name == "format") format = value;
+  return conclude(client, run, *end, format);
 }
 
 int targets(const Client& client, const std::string& name) {
@@ -189,10 +231,39 @@ int runs(const Client& client, const RunFilter& filter) {
   return tell(client, {"GET", with_query("/v1/runs", query), {}});
 }
 
-int show(const Client& client, const std::string& run) { return tell(client, {"GET", "/v1/runs/" + escape(run), {}}); }
-
 int cancel(const Client& client, const std::string& run) {
-  return tell(client, {"DELETE", "/v1/runs/" + escape(run), {}});
+  const Call call{"DELETE", "/v1/runs/" + escape(run), {}};
+  if (client.options.json) return tell(client, call);
+  const Result<Answer> answer = exchange(client.endpoint, call, [](std::string_view) { return true; });
+  if (!answer) return report(answer.error(), client.options, client.screen);
+  if (answer->status / 100 != 2) return refused(client, *answer);
+  const Result<boost::json::object> record = record_of(client, run);
+  if (!record) return report(record.error(), client.options, client.screen);
+  const std::string state = text_of(*record, "state");
+  const bool goes_on = state == "queued" || state == "running";
+  const std::string line = goes_on                ? "asked to stop; it goes on for now: hatchctl follow " + run
+                           : state == "cancelled" ? "cancelled: " + place_of(*record)
+                                                  : "it had ended before: " + state;
+  print(shown(line, false));
+  return succeeded;
+}
+
+int console(const Client& client, const std::string& id) {
+  const Result<Answer> answer = exchange(client.endpoint, {"GET", "/v1/hatches/" + escape(id), {}, true});
+  if (!answer) return report(answer.error(), client.options, client.screen);
+  const Result<boost::json::value> hatch = parse_json(answer->body);
+  if (!hatch || !hatch->is_object())
+    return report({"connection-broken", client.endpoint.name() + " does not answer like hatchd"}, client.options,
+                  client.screen);
+  if (answer->status / 100 != 2) {
+    report(problem_from_json(hatch->get_object()), client.options, client.screen);
+    return exit_of(*answer);
+  }
+  if (!flag_of(hatch->get_object(), "interactive"))
+    return report({"usage", id + " is not interactive, so there is no console to open", {}, "hatchctl run " + id},
+                  client.options, client.screen);
+  return report({"usage", "this version of hatchctl opens no consoles yet, so " + id + " cannot be reached by it"},
+                client.options, client.screen);
 }
 
 int health(const Client& client) { return tell(client, {"GET", "/readyz", {}}); }

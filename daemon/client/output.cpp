@@ -33,7 +33,8 @@ Screen Screen::of_process() {
   screen.terminal = ::isatty(STDOUT_FILENO);
   screen.error_terminal = ::isatty(STDERR_FILENO);
   screen.can_ask = ::isatty(STDIN_FILENO) && screen.error_terminal;
-  screen.colour = !(no_colour && *no_colour) && kind && std::string_view(kind) != "dumb";
+  screen.able = kind && std::string_view(kind) != "dumb";
+  screen.colour = !(no_colour && *no_colour) && screen.able;
   return screen;
 }
 

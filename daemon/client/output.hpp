@@ -14,6 +14,9 @@ struct Screen {
   bool error_terminal = false;  // standard error
   bool can_ask = false;         // somebody sits at standard input and sees standard error
   bool colour = true;
+  bool able = false;  // the terminal, where there is one, can move its cursor
+
+  bool bars() const { return error_terminal && able; }
 
   static Screen of_process();
 };

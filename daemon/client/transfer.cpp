@@ -39,6 +39,10 @@ std::size_t on_body(char* data, std::size_t, std::size_t size, void* user) {
   return size;
 }
 
+int on_progress(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+  return static_cast<const Call*>(user)->go_on() ? 0 : 1;
+}
+
 std::string user_name() {
   const passwd* user = ::getpwuid(::geteuid());
   return user ? user->pw_name : "uid " + std::to_string(::geteuid());
@@ -102,10 +106,15 @@ Result<Answer> exchange(const Endpoint& endpoint, const Call& call, const Sink& 
   CURL* const handle = curl.get();
   State state{handle, sink, {}};
 
-  curl_slist* headers = curl_slist_append(nullptr, call.json ? "Accept: application/json" : "Accept: text/plain");
+  const std::string accept = "Accept: " + (!call.accept.empty() ? call.accept
+                                           : call.json          ? "application/json"
+                                                                : "text/plain");
+  curl_slist* headers = curl_slist_append(nullptr, accept.c_str());
   const Defer free_headers{[&] { curl_slist_free_all(headers); }};
   if (!endpoint.token.empty())
     headers = curl_slist_append(headers, ("Authorization: Bearer " + endpoint.token).c_str());
+
+  for (const auto& [name, value] : call.headers) headers = curl_slist_append(headers, (name + ": " + value).c_str());
 
   char error[CURL_ERROR_SIZE] = "";
   const std::string url = endpoint.url + call.path;
@@ -124,6 +133,15 @@ Result<Answer> exchange(const Endpoint& endpoint, const Call& call, const Sink& 
   curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, error);
   curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, &on_body);
   curl_easy_setopt(handle, CURLOPT_WRITEDATA, &state);
+  if (call.silence.count() > 0) {
+    curl_easy_setopt(handle, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME, static_cast<long>(call.silence.count()));
+  }
+  if (call.go_on) {
+    curl_easy_setopt(handle, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, &on_progress);
+    curl_easy_setopt(handle, CURLOPT_XFERINFODATA, const_cast<Call*>(&call));
+  }
   if (call.method == "POST") {
     curl_easy_setopt(handle, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(call.body.size()));
     curl_easy_setopt(handle, CURLOPT_POSTFIELDS, call.body.data());

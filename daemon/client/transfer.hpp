@@ -6,6 +6,8 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/problem.hpp"
 #include "client/endpoint.hpp"
@@ -14,10 +16,14 @@ namespace hatchd::client {
 
 struct Call {
   std::string method = "GET";
-  std::string path;   // with its query
-  std::string body;   // a form; POST only
-  bool json = false;  // Accept
-  std::chrono::seconds limit{60};
+  std::string path;                 // with its query
+  std::string body;                 // a form; POST only
+  bool json = false;                // Accept
+  std::chrono::seconds limit{60};   // for the whole of it; 0: none
+  std::chrono::seconds silence{0};  // ends it when nothing came for so long; 0: never
+  std::string accept{};             // instead of what `json` says
+  std::vector<std::pair<std::string, std::string>> headers{};
+  std::function<bool()> go_on{};  // asked about once a second, and after a signal; false ends it
 };
 
 struct Answer {

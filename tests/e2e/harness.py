@@ -9,6 +9,9 @@ import http.client
 import json
 import os
 import pathlib
+import pty
+import re
+import select
 import shutil
 import signal
 import socket
@@ -150,6 +153,65 @@ class Demo(Program):
     def stop(self):
         super().stop()
         self.popen.stdout.close()
+
+
+class Terminal:
+    """A program on a terminal of its own: what it shows, and what is typed."""
+
+    def __init__(self, *argv, env=None):
+        self.text = ""
+        self.code = None
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            try:
+                os.execvpe(argv[0], [str(a) for a in argv], {**os.environ, "TERM": "xterm", **(env or {})})
+            finally:
+                os._exit(127)
+
+    def read(self, seconds=0.05):
+        """Takes what has been shown; False at the end."""
+        if not select.select([self.fd], [], [], seconds)[0]:
+            return True
+        try:
+            piece = os.read(self.fd, 65536)
+        except OSError:  # EIO: nobody has the other end any more
+            return False
+        self.text += piece.decode(errors="replace")
+        return bool(piece)
+
+    def expect(self, pattern, seconds=30.0):
+        end = time.monotonic() + seconds
+        while not (match := re.search(pattern, self.text)):
+            over = not self.read()
+            assert not (over and not re.search(pattern, self.text)), f"ended without {pattern!r}: {self.text!r}"
+            assert time.monotonic() < end, f"waited in vain for {pattern!r}: {self.text!r}"
+        return match
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def wait(self, seconds=30.0):
+        """Its exit code, or the negative number of the signal that ended it."""
+        end = time.monotonic() + seconds
+        while self.code is None:
+            self.read()
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+                while self.read(0.2) and select.select([self.fd], [], [], 0.2)[0]:
+                    pass
+            assert self.code is not None or time.monotonic() < end, f"does not end: {self.text!r}"
+        return self.code
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.code is None:
+            with contextlib.suppress(OSError):
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+        os.close(self.fd)
 
 
 # ---- HTTP -------------------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def test_run_show_runs(daemon, demo):
 def test_a_run_in_the_background_says_how_to_see_it(daemon):
     ran = daemon.ctl("run", "stack.dump", "wait=0")
     assert ran.returncode == OK
-    assert "hatchctl show " in ran.stdout or "demo::Shop" in ran.stdout, ran
+    assert "hatchctl follow " in ran.stdout or "demo::Shop" in ran.stdout, ran
 
 
 def test_targets_and_health(daemon, demo):
