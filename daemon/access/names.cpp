@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <charconv>
+#include <chrono>
 #include <map>
 #include <mutex>
 #include <string_view>
@@ -19,6 +20,7 @@ struct Names {
   std::mutex mutex;
   std::map<uid_t, std::string> remembered, file;
   timespec changed{};
+  std::chrono::steady_clock::time_point looked{};
 
   // One line of passwd(5): name:password:uid:…
   void add(std::string_view line) {
@@ -33,6 +35,9 @@ struct Names {
   }
 
   void refresh() {
+    const auto moment = std::chrono::steady_clock::now();
+    if (moment - looked < std::chrono::seconds(1)) return;  // not at every request
+    looked = moment;
     struct stat now {};
     if (::stat("/etc/passwd", &now) != 0) return;
     if (now.st_mtim.tv_sec == changed.tv_sec && now.st_mtim.tv_nsec == changed.tv_nsec) return;

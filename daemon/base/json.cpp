@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <boost/json/basic_parser_impl.hpp>
+#include <cmath>
 #include <utility>
 
 #include "hatch/json.hpp"
@@ -47,6 +48,19 @@ std::vector<std::string> texts_of(const json::object& object, std::string_view n
   return texts;
 }
 
+namespace {
+
+// A number beyond doubles is read as infinity, which could not be written again.
+bool is_finite(const json::value& value) {
+  if (value.is_double()) return std::isfinite(value.get_double());
+  if (const json::array* array = value.if_array()) return std::all_of(array->begin(), array->end(), is_finite);
+  if (const json::object* object = value.if_object())
+    return std::all_of(object->begin(), object->end(), [](const auto& member) { return is_finite(member.value()); });
+  return true;
+}
+
+}  // namespace
+
 Result<json::value> parse_json(std::string_view text, std::string_view code, unsigned max_depth) {
   json::parse_options options;
   options.max_depth = max_depth;
@@ -55,7 +69,11 @@ Result<json::value> parse_json(std::string_view text, std::string_view code, uns
   const std::size_t read = parser.write_some(text.data(), text.size(), error);
   if (!error) parser.finish(error);  // refuses what ended too early
   if (!error && text.find_first_not_of(" \t\r\n", read) != std::string_view::npos) error = json::error::extra_data;
-  if (!error) return parser.release();
+  if (!error) {
+    json::value value = parser.release();
+    if (is_finite(value)) return value;
+    return refuse(std::string(code), "not usable JSON: it holds a number that is too large");
+  }
   const std::string_view before = text.substr(0, read);
   const auto line = 1 + std::count(before.begin(), before.end(), '\n');
   const std::size_t newline = before.rfind('\n');

@@ -1,6 +1,7 @@
 #include "front/front.hpp"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <boost/asio/detached.hpp>
@@ -43,6 +44,16 @@ std::vector<api::Listener> listeners_of(const json::object& setup) {
       if (const json::object* entry = value.if_object())
         listeners.push_back({text_of(*entry, "unix"), text_of(*entry, "tcp"), flag_of(*entry, "tls")});
   return listeners;
+}
+
+// A connection is a descriptor, and runs need some too.
+http::Limits limits_of_house() {
+  http::Limits limits;
+  rlimit descriptors{};
+  if (::getrlimit(RLIMIT_NOFILE, &descriptors) == 0)
+    limits.connections = std::min<std::size_t>(limits.connections, descriptors.rlim_cur / 2);
+  limits.connections_per_address = std::min(limits.connections_per_address, limits.connections / 2);
+  return limits;
 }
 
 runs::Keep keep_of(const config::Runs& runs) {
@@ -120,7 +131,8 @@ struct Front {
         finder(io.get_executor()),
         api{first.catalogue, runner, pool, finder, [this] { return pipeline.policy(); }, listeners_of(setup), {}},
         pipeline(routes(api), std::move(first.policy), first.config.hosts),
-        listener(io, [this](const http::Request& request) { return pipeline.answer(request); }) {
+        listener(
+            io, [this](const http::Request& request) { return pipeline.answer(request); }, limits_of_house()) {
     set_targets(first.config);
     listener.use(first.tls);
   }

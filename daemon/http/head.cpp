@@ -30,16 +30,20 @@ const std::string& date_now() {
 
 void append_field(std::string& head, std::string_view name, std::string_view value) {
   (head += name) += ": ";
+  const std::size_t begin = head.size();
+  head += value;
   // A line break in a value would begin a header, or a body, of somebody else's choice.
-  for (const char c : value) head += (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7F ? ' ' : c;
+  for (std::size_t at = begin; at < head.size(); ++at)
+    if ((static_cast<unsigned char>(head[at]) < 0x20 && head[at] != '\t') || head[at] == 0x7F) head[at] = ' ';
   head += "\r\n";
 }
 
 }  // namespace
 
 std::string head_of(const Request& request, const Response& response, const Framing& framing, std::string_view reason) {
-  std::string head = framing.http11 ? "HTTP/1.1 " : "HTTP/1.0 ";
+  std::string head;
   head.reserve(512);
+  head = framing.http11 ? "HTTP/1.1 " : "HTTP/1.0 ";
   head += std::to_string(response.status);
   ((head += ' ') += reason) += "\r\n";
 

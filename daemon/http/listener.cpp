@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -30,6 +31,8 @@ namespace {
 // unread.
 constexpr std::size_t max_refusals = 64;
 constexpr int accepts_in_turn = 64;
+// So many connections every source may have, whoever else is there.
+constexpr std::size_t small_share = 8;
 constexpr auto accept_pause = std::chrono::milliseconds(100);
 constexpr auto complaint_interval = std::chrono::seconds(10);
 
@@ -122,7 +125,7 @@ struct Listener::State : std::enable_shared_from_this<Listener::State> {
     const std::string source = source_key(peer);
     const bool root = peer.local && peer.uid == 0;
     // The own share first: who has used it up makes room with a connection of its own, not with somebody else's.
-    bool refused = count(source) >= exchange->limits.connections_per_address && !make_room(source);
+    bool refused = has_share(source) && !make_room(source);
     if (!refused && entries.size() - refusals >= exchange->limits.connections) refused = !make_room("");
     refused = refused && !root;
     if (refused) complain("the limit of connections is reached", peer.address);
@@ -139,20 +142,27 @@ struct Listener::State : std::enable_shared_from_this<Listener::State> {
     start_ticking();
   }
 
-  std::size_t count(const std::string& source) const {
+  // Has the source all that it may have? Besides the limit that is said, nobody holds more than what is left for others:
+  // the first may have half of the places, the next a quarter, so that no two or three fill the house with streams.
+  bool has_share(const std::string& source) const {
     const auto found = by_source.find(source);
-    return found == by_source.end() ? 0 : found->second;
+    const std::size_t held = found == by_source.end() ? 0 : found->second;
+    if (held >= exchange->limits.connections_per_address) return true;
+    const std::size_t used = std::min(entries.size() - refusals, exchange->limits.connections);
+    return held >= small_share && held >= exchange->limits.connections - used;
   }
 
-  // Closes the connection that has been idle longest, else the one that has waited longest for a header, of that source
-  // or ("") of all. It is counted out at once.
+  // Closes the connection that has been idle longest, else the one that has waited longest for a header, else for a body,
+  // of that source or ("") of all. It is counted out at once.
   bool make_room(const std::string& source) {
     auto oldest = entries.end();
     const auto before = [](const Session& one, const Session& other) {
-      return one.idle() != other.idle() ? one.idle() : one.since() < other.since();
+      return one.waiting() != other.waiting() ? one.waiting() < other.waiting() : one.since() < other.since();
     };
     for (auto entry = entries.begin(); entry != entries.end(); ++entry) {
-      if (entry->refused || !entry->session->waiting() || (!source.empty() && entry->source != source)) continue;
+      if (entry->refused || entry->session->waiting() == Session::Waiting::no ||
+          (!source.empty() && entry->source != source))
+        continue;
       if (oldest == entries.end() || before(*entry->session, *oldest->session)) oldest = entry;
     }
     if (oldest == entries.end()) return false;

@@ -86,18 +86,24 @@ Router::Match Router::find(std::string_view method, std::string_view path) const
   if (given.too_many) return match;
 
   int best = -1;
-  for (const Route& route : routes_) best = std::max(best, fit(split(route.pattern), given));
-  if (best < 0) return match;
   for (const Route& route : routes_) {
-    const Segments pattern = split(route.pattern);
-    if (fit(pattern, given) != best) continue;
-    match.allowed.push_back(route.method);
-    if (route.method == "GET") match.allowed.push_back("HEAD");
-    if (match.route || !answers(route, method)) continue;
-    match.route = &route;
+    const int literal = fit(split(route.pattern), given);
+    if (literal < 0 || literal < best) continue;
+    if (literal > best) match.route = nullptr;
+    best = literal;
+    if (!match.route && answers(route, method)) match.route = &route;
+  }
+  if (match.route) {
+    const Segments pattern = split(match.route->pattern);
     for (std::size_t i = 0; i < pattern.count; ++i)
       if (is_capture(pattern.items[i]))
         match.captures.emplace(pattern.items[i].substr(1, pattern.items[i].size() - 2), given.items[i]);
+  } else if (best >= 0) {
+    for (const Route& route : routes_) {
+      if (fit(split(route.pattern), given) != best) continue;
+      match.allowed.push_back(route.method);
+      if (route.method == "GET") match.allowed.push_back("HEAD");
+    }
   }
   return match;
 }

@@ -38,15 +38,17 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t read_piece = 16 * 1024;
 constexpr std::size_t file_piece = 64 * 1024;
+constexpr std::size_t counted_from = 4 * 1024;  // less belongs to the connection, and is not counted in a budget
 // How much one session may move before others get their turn.
 constexpr std::size_t turn_bytes = 512 * 1024;
 constexpr unsigned turn_requests = 16;
 
 void log_request(const Request& request, const Response& response, std::chrono::microseconds took) {
-  // Without the query, which may hold what the schema calls secret. Probes and lists are for debugging; effects and
-  // refusals are for the record.
+  // Effects and refusals are for the record; probes and lists would only fill it.
   const bool quiet = response.status < 400 && (request.method == "GET" || request.method == "HEAD");
-  log::write(quiet ? log::Level::debug : log::Level::info, "request",
+  if (quiet) return;
+  // Without the query, which may hold what the schema calls secret.
+  log::write(log::Level::info, "request",
              {{"method", hatch::printable(std::string_view(request.method).substr(0, 32))},
               {"path", hatch::printable(std::string_view(request.path).substr(0, 200))},
               {"status", response.status},
@@ -55,41 +57,6 @@ void log_request(const Request& request, const Response& response, std::chrono::
               {"peer", request.peer.address},
               {"request", request.id}});
 }
-
-// A share of Limits::bodies_bytes, held while its request is under way. It grows with what has come, not with what was
-// announced: announcing costs a client nothing.
-class Reservation {
- public:
-  Reservation() = default;
-  Reservation(const Reservation&) = delete;
-  ~Reservation() {
-    if (!exchange_) return;
-    exchange_->bodies_bytes -= bytes_;
-    const auto share = exchange_->bodies_by_source.find(source_);
-    if ((share->second -= bytes_) == 0) exchange_->bodies_by_source.erase(share);
-  }
-  // From now on `bytes`, if that is more than before.
-  bool grow(const std::shared_ptr<Exchange>& exchange, const std::string& source, std::size_t bytes) {
-    if (bytes <= bytes_) return true;
-    const std::size_t more = bytes - bytes_;
-    const auto share = exchange->bodies_by_source.find(source);
-    const std::size_t held = share == exchange->bodies_by_source.end() ? 0 : share->second;
-    if (exchange->bodies_bytes + more > exchange->limits.bodies_bytes ||
-        held + more > exchange->limits.bodies_bytes_per_source)
-      return false;
-    exchange_ = exchange;
-    source_ = source;
-    bytes_ = bytes;
-    exchange->bodies_bytes += more;
-    exchange->bodies_by_source[source] = held + more;
-    return true;
-  }
-
- private:
-  std::shared_ptr<Exchange> exchange_;
-  std::string source_;
-  std::size_t bytes_ = 0;
-};
 
 class Connection : public Session, public std::enable_shared_from_this<Connection> {
  public:
@@ -123,13 +90,19 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
     }
   }
 
-  bool idle() const override { return state_ == State::idle && !closing_; }
-  bool waiting() const override {
-    return (state_ == State::fresh || state_ == State::idle || state_ == State::reading) && !closing_;
+  Waiting waiting() const override {
+    if (closing_) return Waiting::no;
+    switch (state_) {
+      case State::idle: return Waiting::for_request;
+      case State::fresh:
+      case State::reading: return Waiting::for_header;
+      case State::reading_body: return Waiting::for_body;
+      default: return Waiting::no;
+    }
   }
   SteadyTime since() const override { return since_; }
   void close_idle() override {
-    if (idle()) interrupt(closing_);
+    if (state_ == State::idle && !closing_) interrupt(closing_);
   }
 
   void recheck() override {
@@ -153,7 +126,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
     bool lost = false;               // the client left
     bool http11 = true;
     bool keep_alive = false;
-    Reservation reservation;
+    Share request_share, answer_share;  // of Exchange's budgets
     SteadyTime began;
   };
 
@@ -171,6 +144,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
       } else {
         enter(State::answering, {});
         response = co_await exchange_->answer(incoming.request);
+        hold(incoming, response);
       }
       keep = incoming.keep_alive && !incoming.refusal && !exchange_->draining;
       keep = co_await send(incoming, response, keep);
@@ -263,7 +237,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
       refuse_with(incoming, "overloaded", "there are too many connections", "try again in a moment");
     else if (exchange_->draining)
       refuse_with(incoming, "shutting-down", "hatchd is about to end", "try again when it is back");
-    else
+    else if (!parser->is_done())
       co_await receive_body(incoming, *parser);
   }
 
@@ -281,6 +255,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
                               "the header is larger than " + std::to_string(limits.header_bytes) + " bytes",
                               "send long values in the body");
       if (end != in_.npos) break;
+      if (in_.size() > counted_from && !held(incoming, in_.size())) co_return;
       searched = in_.size() < 3 ? 0 : in_.size() - 3;
       if (!co_await fill()) co_return ended_early(incoming, "the header did not arrive in time");
     }
@@ -313,7 +288,6 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   }
 
   asio::awaitable<void> receive_body(Incoming& incoming, Parser& parser) {
-    if (parser.is_done()) co_return;
     const Limits& limits = exchange_->limits;
     enter(State::reading_body, limits.body_time);
 
@@ -339,8 +313,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
         in_.erase(0, taken);
         raw += taken;
       }
-      if (!incoming.reservation.grow(exchange_, source_, parser.get().body().size() + in_.size()))
-        co_return refuse_with(incoming, "overloaded", "too many bodies are under way", "try again in a moment");
+      if (!held(incoming, parser.get().body().size() + in_.size())) co_return;
       if (parser.is_done()) break;
       if (error == beast::error::body_limit || raw > limits.body_bytes * 8 + limits.header_bytes)
         co_return refuse_with(incoming, "too-large", too_large);
@@ -349,6 +322,14 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
       if (!co_await fill()) co_return ended_early(incoming, "the body did not arrive in time");
     }
     incoming.request.body = std::move(parser.get().body());
+  }
+
+  // Counts what has come of a request, not what was announced: announcing costs a client nothing.
+  bool held(Incoming& incoming, std::size_t bytes) {
+    if (incoming.request_share.grow({exchange_, &exchange_->requests}, exchange_->limits.requests, source_, bytes))
+      return true;
+    refuse_with(incoming, "overloaded", "too many requests are under way", "try again in a moment");
+    return false;
   }
 
   void refuse_with(Incoming& incoming, std::string code, std::string detail, std::string remedy = {}) {
@@ -365,6 +346,24 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   }
 
   // -- writing --
+
+  // An answer stays in memory until its client has taken it, and clients may be slow.
+  void hold(Incoming& incoming, Response& response) {
+    if (response.body.size() <= counted_from) return;
+    const Limits& limits = exchange_->limits;
+    // The first is let through whatever its size: somebody must be able to read it.
+    Budget::Limits room = limits.answers;
+    room.all = std::max(room.all, response.body.size());
+    room.source = std::max(room.source, response.body.size());
+    if (incoming.answer_share.grow({exchange_, &exchange_->answers}, room, source_, response.body.size())) return;
+    Problem problem{"overloaded", "too many answers wait for their clients to take them"};
+    problem.remedy = "read the answers that were asked for, or try again in a moment";
+    Response refusal =
+        problem_response(problem, incoming.request, format_of(incoming.request, default_format(incoming.request.path)));
+    refusal.caller = std::move(response.caller);
+    refusal.route = std::move(response.route);
+    response = std::move(refusal);
+  }
 
   // False: the connection is of no further use.
   asio::awaitable<bool> send(Incoming& incoming, Response& response, bool keep) {

@@ -10,11 +10,11 @@
 #include <chrono>
 #include <cstddef>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 
 #include "base/clock.hpp"
+#include "http/budget.hpp"
 #include "http/message.hpp"
 #include "http/tls.hpp"
 
@@ -24,10 +24,13 @@ struct Limits {
   std::size_t header_bytes = 16 * 1024;
   std::size_t header_fields = 100;
   std::size_t body_bytes = 256 * 1024;
-  std::size_t bodies_bytes = 64 * 1024 * 1024;             // of all requests under way together
-  std::size_t bodies_bytes_per_source = 16 * 1024 * 1024;  // see source_key()
-  std::size_t connections = 1024;
-  std::size_t connections_per_address = 512;  // of one source_key(): an address, or a user of this machine
+  // What is held in memory of all requests, and of all answers that their clients have yet to take; and of those of one
+  // source (see source_key()).
+  Budget::Limits requests{64 * 1024 * 1024, 16 * 1024 * 1024};
+  Budget::Limits answers{256 * 1024 * 1024, 128 * 1024 * 1024};
+  // Those that wait cost two kilobytes each: what would cost more has the bounds above.
+  std::size_t connections = 20'480;
+  std::size_t connections_per_address = 10'240;  // of one source_key(): an address, or a user of this machine
   // Whole messages, not pauses between bytes: who drips is ended like who is silent.
   std::chrono::milliseconds handshake_time{10'000};  // of TLS, as a whole
   std::chrono::milliseconds header_time{10'000}, body_time{30'000};
@@ -47,8 +50,7 @@ struct Exchange {
   Answer answer;
   Observe observe;
   bool draining = false;
-  std::size_t bodies_bytes = 0;
-  std::map<std::string, std::size_t> bodies_by_source;
+  Budget requests, answers;
 };
 
 class Session {
@@ -58,11 +60,11 @@ class Session {
   virtual void start(std::function<void()> ended) = 0;
   // Ends what is past its time, and streams whose client has left.
   virtual void tick(SteadyTime now) = 0;
-  // Between two requests, since when? Such a session may be closed without loss.
-  virtual bool idle() const = 0;
-  // The same, or at most a part of a request's header has come: closed only where there is no other room.
-  virtual bool waiting() const = 0;
-  // When it began to be idle or waiting.
+  // What it waits for, if for its client: such a session is closed where there is no other room, in this order. Between
+  // two requests nothing is lost by that; a header or a body that is not there yet has caused nothing.
+  enum class Waiting { no, for_request, for_header, for_body };
+  virtual Waiting waiting() const = 0;
+  // When it began to wait.
   virtual SteadyTime since() const = 0;
   virtual void close_idle() = 0;
   // Rights have changed: ends the session when it sends what its caller may not have any more.

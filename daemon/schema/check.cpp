@@ -23,7 +23,9 @@ class Checker {
     if (depth > max_depth) return fail(at, "is nested too deeply");
     if (!schema.is_object()) return fail(at, "must be a schema, which is an object");
     const json::object& object = schema.get_object();
-    for (const auto& [keyword, value] : object) {
+    for (const auto& member : object) {
+      const auto& keyword = member.key();
+      const auto& value = member.value();
       const auto row =
           std::find_if(keywords.begin(), keywords.end(), [&](const Keyword& k) { return k.name == keyword; });
       const std::string below = child(at, std::string_view(keyword));

@@ -84,6 +84,8 @@ class Validator {
     if (!types.empty() &&
         std::none_of(types.begin(), types.end(), [&](std::string_view t) { return is_of_type(t, value); }))
       return fail(at, type_sentence(types));
+    // 1e999 is read as infinity, which JSON cannot say again: whoever is sent it gets no JSON.
+    if (value.is_double() && !std::isfinite(value.get_double())) return fail(at, "is too large a number");
     settle_integer(types, value);
 
     check_choice(schema, value, at);

@@ -7,6 +7,15 @@
 using namespace hatchd;
 namespace json = boost::json;
 
+TEST_CASE("a number that no double holds is no number") {
+  for (const char* text : {"1e999", "-1e999", "[{\"a\": [1e400]}]"}) {
+    CAPTURE(text);
+    CHECK_FALSE(parse_json(text));
+  }
+  CHECK(parse_json("1e308"));
+  CHECK(parse_json("1e-999"));  // nothing, as near as a double comes
+}
+
 TEST_CASE("absent and wrong members read as their fallback") {
   const json::object object{{"text", "a"}, {"number", 3}, {"flag", true}, {"list", json::array{"x", 1, "y"}}};
   CHECK(text_of(object, "text") == "a");

@@ -139,6 +139,47 @@ TEST_CASE("connections that say nothing, or half a header, make room for one tha
   CHECK(server.local().get("/").read().status == (::geteuid() == 0 ? 200 : 503));
 }
 
+TEST_CASE("a body that does not come makes room, after those who have not even asked") {
+  Limits limits;
+  limits.connections = 3;
+  Server server(answer, limits);
+  Client body = server.tcp();
+  body.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf");
+  std::this_thread::sleep_for(20ms);
+  Client half = server.tcp(), idle = server.tcp();
+  half.send("GET / HT");
+  CHECK(idle.get("/").read().status == 200);
+  CHECK(server.becomes(3));
+
+  std::vector<Client> busy;
+  for (Client* evicted : {&idle, &half, &body}) {
+    busy.push_back(server.tcp());
+    busy.back().get("/never");
+    CHECK(evicted->closes());
+    std::this_thread::sleep_for(20ms);  // until the request is read
+  }
+  CHECK(server.tcp().get("/").read().status == 503);
+}
+
+TEST_CASE("no source holds more than what is left for the others, and a few places are everybody's") {
+  Limits limits;
+  limits.connections = 40;
+  Server server(answer, limits);
+  std::vector<Client> streams;
+  for (int i = 0; i < 20; ++i) {
+    streams.push_back(server.tcp());
+    streams.back().get("/never");
+  }
+  CHECK(server.becomes(20));
+  std::this_thread::sleep_for(50ms);  // until their requests are read
+  CHECK(server.tcp().get("/").read().status == 503);
+  std::vector<Client> others;
+  for (int i = 0; i < 8; ++i) {
+    others.push_back(server.local());
+    CHECK(others.back().get("/").read().status == 200);
+  }
+}
+
 TEST_CASE("who counts as one source") {
   const auto tcp = [](std::string address) {
     Peer peer;

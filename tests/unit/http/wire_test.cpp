@@ -181,7 +181,7 @@ TEST_CASE("a client that goes on sending still reads why it was refused") {
 
 TEST_CASE("bodies under way together have a bound") {
   Limits limits;
-  limits.bodies_bytes = 1000;
+  limits.requests = {1000, 1000};
   Server server(echo, limits);
   Client first = server.tcp(), second = server.tcp();
   first.send(post("Content-Length: 800\r\n", std::string(799, 'a')));
@@ -196,8 +196,7 @@ TEST_CASE("bodies under way together have a bound") {
 
 TEST_CASE("bodies that are only announced hold nothing, and one source holds its share at most") {
   Limits limits;
-  limits.bodies_bytes = 4000;
-  limits.bodies_bytes_per_source = 1000;
+  limits.requests = {4000, 1000};
   Server server(echo, limits);
   std::vector<Client> silent;
   for (int i = 0; i < 16; ++i) {
@@ -216,6 +215,29 @@ TEST_CASE("bodies that are only announced hold nothing, and one source holds its
   silent[0].close();
   CHECK(server.becomes(15));
   CHECK(server.tcp().send(nine_hundred).read().status == 200);
+}
+
+TEST_CASE("answers that nobody takes have a bound, and the first of a source is always let through") {
+  Limits limits;
+  limits.answers = {24'000'000, 8'000'000};
+  limits.write_time = 10s;
+  Server server(
+      [](const Request& request) -> asio::awaitable<Response> {
+        co_return text_response(200, std::string(request.path == "/small" ? 100 : 20'000'000, 'a'));
+      },
+      limits);
+  Client stuck = server.tcp(), greedy = server.tcp(), other = server.local();
+  stuck.get("/");
+  char byte;
+  REQUIRE(::recv(stuck.fd(), &byte, 1, MSG_PEEK) == 1);  // it is being written
+  const Reply refused = greedy.get("/v1/x").read();
+  CHECK(refused.status == 503);
+  CHECK(refused.headers.contains("retry-after"));
+  CHECK(refused.body.find("\"overloaded\"") != std::string::npos);
+  CHECK(greedy.get("/small").read().status == 200);
+  CHECK(other.get("/").read().status == 503);  // all together hold too much
+  CHECK(stuck.read().body.size() == 20'000'001);
+  CHECK(other.get("/").read().body.size() == 20'000'001);
 }
 
 TEST_CASE("Expect: 100-continue") {

@@ -31,6 +31,8 @@ const Row rows[] = {
     {"{'type': 'integer'}", "1e400", ": must be an integer"},
     {"{'type': 'integer'}", "true", ": must be an integer"},
     {"{'type': 'number'}", "3", ""},
+    {"{'type': 'number'}", "1e400", ": is too large a number"},
+    {"{'type': 'array', 'items': {}}", "[1e400]", "/0: is too large a number"},
     {"{'type': 'null'}", "0", ": must be null"},
     // bounds keep every bit of 64
     {"{'minimum': 1, 'maximum': 250}", "0", ": must be at least 1"},
