@@ -68,7 +68,7 @@ void check_plugins(const config::Config& config, const Identity& identity, std::
     if (!plugin.why_broken.empty()) {
       // What does not fit the plugin's own schema says where it stands.
       const std::size_t colon = plugin.why_broken.find(": ");
-      const bool placed = plugin.why_broken.starts_with(at) && colon != std::string::npos;
+      const bool placed = plugin.why_broken.starts_with("/plugins/") && colon != std::string::npos;
       const bool by_path = !plugin.packaged && plugin.manifest.empty();
       errors.push_back({placed    ? plugin.why_broken.substr(0, colon)
                         : by_path ? at + "/path"
@@ -81,8 +81,10 @@ void check_plugins(const config::Config& config, const Identity& identity, std::
     for (const json::value& hatch : *hatches)
       if (hatch.is_object()) known.push_back(text_of(hatch.get_object(), "id"));
   }
+  const std::vector<std::string> shared = shared_parts(plugins);
   for (const auto& [name, plugin] : config.plugins)
-    if (plugin.enabled && plugin.path.empty() && !plugins.contains(name)) {
+    if (plugin.enabled && plugin.path.empty() && !plugins.contains(name) &&
+        std::find(shared.begin(), shared.end(), name) == shared.end()) {
       std::vector<std::string> names;
       for (const auto& entry : plugins) names.push_back(entry.first);
       errors.push_back({child("/plugins", std::string_view(name)),

@@ -87,17 +87,82 @@ std::string check_part(const json::object* schema, json::object& part, const std
   return text;
 }
 
-// Takes over the plugin's part of the configuration, checked against the schemas of its manifest.
-void configure(LoadedPlugin& plugin, const config::Plugin& configured) {
-  const std::string where = "/plugins/" + plugin.name;
-  plugin.configuration = configured.own;
-  plugin.why_broken = check_part(object_of(plugin.manifest, "configuration"), plugin.configuration, where);
-  plugin.profiles = configured.profiles;
-  for (auto& entry : plugin.profiles) {
+// Takes over the profiles, checked against the plugin's schema: all of them, or those of the kinds that it serves.
+void take_profiles(LoadedPlugin& plugin, const json::object& profiles, const std::string& where,
+                   const std::vector<std::string>* kinds) {
+  for (const auto& entry : profiles) {
     if (!plugin.why_broken.empty()) return;
-    if (!entry.value().is_object()) continue;  // the configuration's schema has said so already
-    plugin.why_broken = check_part(object_of(plugin.manifest, "profile"), entry.value().get_object(),
+    json::value profile = entry.value();
+    if (!profile.is_object()) continue;  // the configuration's schema has said so already
+    if (kinds && std::find(kinds->begin(), kinds->end(), text_of(profile.get_object(), "kind")) == kinds->end())
+      continue;
+    plugin.why_broken = check_part(object_of(plugin.manifest, "profile"), profile.get_object(),
                                    where + "/profiles/" + std::string(entry.key()));
+    plugin.profiles[entry.key()] = std::move(profile);
+  }
+}
+
+// The kinds that a plugin serves, by the group of the hatch: {"queue": ["celery"]} for queue.ping of kind celery.
+std::map<std::string, std::vector<std::string>> kinds_of(const LoadedPlugin& plugin) {
+  std::map<std::string, std::vector<std::string>> kinds;
+  if (const json::array* hatches = array_of(plugin.manifest, "hatches"))
+    for (const json::value& value : *hatches)
+      if (const json::object* hatch = value.if_object(); hatch && !text_of(*hatch, "kind").empty()) {
+        const std::string id = text_of(*hatch, "id");
+        kinds[id.substr(0, id.find('.'))].push_back(text_of(*hatch, "kind"));
+      }
+  return kinds;
+}
+
+// The plugin's part of the configuration: what is below its own name; and, where several plugins serve one hatch by
+// kinds, the profiles of its kinds below the name of their group ("queue": {"profiles": {NAME: {"kind": …}}}).
+void configure_one(LoadedPlugin& plugin, const config::Config& config) {
+  if (const auto own = config.plugins.find(plugin.name); own != config.plugins.end()) {
+    const std::string where = "/plugins/" + plugin.name;
+    plugin.configuration = own->second.own;
+    plugin.why_broken = check_part(object_of(plugin.manifest, "configuration"), plugin.configuration, where);
+    take_profiles(plugin, own->second.profiles, where, nullptr);
+  }
+  for (const auto& [group, kinds] : kinds_of(plugin))
+    if (const auto shared = config.plugins.find(group); group != plugin.name && shared != config.plugins.end())
+      take_profiles(plugin, shared->second.profiles, "/plugins/" + group, &kinds);
+}
+
+// Whether every group whose hatches it serves is switched off: {"queue": {"enabled": false}} ends all of its kinds.
+bool switched_off(const LoadedPlugin& plugin, const config::Config& config) {
+  const auto kinds = kinds_of(plugin);
+  return !kinds.empty() && std::all_of(kinds.begin(), kinds.end(), [&](const auto& entry) {
+    const auto group = config.plugins.find(entry.first);
+    return group != config.plugins.end() && !group->second.enabled;
+  });
+}
+
+// A part of the configuration that several plugins share: a profile whose kind nobody serves must not vanish in
+// silence. Its problem stands in the catalogue below the group's name.
+void complain_of_kinds(Plugins& plugins, const config::Config& config) {
+  std::map<std::string, std::vector<std::string>> served;
+  for (const auto& [name, plugin] : plugins)
+    for (const auto& [group, kinds] : kinds_of(plugin))
+      served[group].insert(served[group].end(), kinds.begin(), kinds.end());
+  for (const auto& [group, kinds] : served) {
+    const auto shared = config.plugins.find(group);
+    if (shared == config.plugins.end() || plugins.count(group)) continue;
+    std::string names, why;
+    for (const std::string& kind : kinds) names += (names.empty() ? "" : ", ") + kind;
+    for (const auto& entry : shared->second.own)
+      why = "/plugins/" + group + "/" + std::string(entry.key()) + ": unknown; it takes profiles alone";
+    for (const auto& entry : shared->second.profiles) {
+      const json::object* profile = entry.value().if_object();
+      const std::string kind = profile ? text_of(*profile, "kind") : "";
+      if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
+        why = "/plugins/" + group + "/profiles/" + std::string(entry.key()) +
+              "/kind: " + (kind.empty() ? "is required" : "no plugin serves \"" + kind + "\"") +
+              "; there are: " + names;
+    }
+    if (why.empty()) continue;
+    LoadedPlugin& stand_in = plugins[group];
+    stand_in.name = group;
+    stand_in.why_broken = why;
   }
 }
 
@@ -122,16 +187,39 @@ Off why_not(const json::object& hatch, const std::string& id, const LoadedPlugin
   if (named_off) return {"the configuration switches it off", enable};
   if (text_of(hatch, "effect") == "disrupt" && !named_on)
     return {"it disrupts, so it is off until it is named", enable + " (hatchd --pid: --enable " + id + ")"};
-  if (plugin.manifest.contains("profile")) {
-    const auto configured = config.plugins.find(plugin.name);
-    if (configured == config.plugins.end() || configured->second.profiles.empty())
-      return {"its plugin has no profile",
-              "\"plugins\": {\"" + plugin.name + "\": {\"profiles\": {\"default\": {…}}}} in the configuration"};
+  if (switched_off(plugin, config)) {
+    const std::string group = id.substr(0, id.find('.'));
+    return {"plugins." + group + " is switched off",
+            "\"plugins\": {\"" + group + "\": {\"enabled\": true}} in the configuration"};
+  }
+  if (plugin.manifest.contains("profile") && plugin.profiles.empty()) {
+    const std::string kind = text_of(hatch, "kind");
+    const std::string group = kind.empty() ? plugin.name : id.substr(0, id.find('.'));
+    return {kind.empty() ? "its plugin has no profile" : "there is no profile of kind " + kind,
+            "\"plugins\": {\"" + group + "\": {\"profiles\": {\"default\": {" +
+                (kind.empty() ? "" : "\"kind\": \"" + kind + "\", ") + "…}}}} in the configuration"};
   }
   return {};
 }
 
 }  // namespace
+
+std::vector<std::string> shared_parts(const Plugins& plugins) {
+  std::vector<std::string> names;
+  for (const auto& [name, plugin] : plugins)
+    for (const auto& [group, kinds] : kinds_of(plugin))
+      if (std::find(names.begin(), names.end(), group) == names.end()) names.push_back(group);
+  return names;
+}
+
+void configure(Plugins& plugins, const config::Config& config) {
+  for (auto& [name, plugin] : plugins)
+    if (plugin.why_broken.empty()) configure_one(plugin, config);
+  complain_of_kinds(plugins, config);
+  for (const auto& [name, plugin] : plugins)
+    if (!plugin.why_broken.empty())
+      log::warning("a plugin cannot be used", {{"plugin", name}, {"file", plugin.file}, {"why", plugin.why_broken}});
+}
 
 Result<UniqueFd> open_trusted(const std::string& file) {
   UniqueFd object{::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
@@ -202,7 +290,6 @@ Plugins load_plugins(const config::Config& config, const std::vector<std::string
   for (LoadedPlugin& plugin : found) {
     const std::string& key = plugin.name;
     const auto configured = config.plugins.find(key);
-    if (plugin.why_broken.empty() && configured != config.plugins.end()) configure(plugin, configured->second);
     std::vector<std::string> declared;
     if (const json::array* hatches = array_of(plugin.manifest, "hatches"))
       for (const json::value& hatch : *hatches)
@@ -225,6 +312,7 @@ Plugins load_plugins(const config::Config& config, const std::vector<std::string
     }
     plugins.emplace(std::string(key), std::move(plugin));
   }
+  configure(plugins, config);
   return plugins;
 }
 
@@ -234,10 +322,14 @@ Plugins reconfigured(const Plugins& plugins, const config::Config& config, std::
     if (plugin.manifest.empty()) continue;  // it could not be opened, and that has nothing to do with its configuration
     plugin.configuration = plugin.profiles = {};
     plugin.why_broken.clear();
-    if (const auto configured = config.plugins.find(name); configured != config.plugins.end())
-      configure(plugin, configured->second);
-    if (!plugin.why_broken.empty()) failures.push_back(plugin.why_broken);
+    configure_one(plugin, config);
   }
+  // What only stood for a fault in a part that several share.
+  std::erase_if(changed, [](const auto& entry) { return entry.second.file.empty() && entry.second.manifest.empty(); });
+  complain_of_kinds(changed, config);
+  for (const auto& [name, plugin] : changed)
+    if (!plugin.why_broken.empty() && (plugin.file.empty() || !plugin.manifest.empty()))
+      failures.push_back(plugin.why_broken);
   return changed;
 }
 
@@ -265,8 +357,11 @@ json::array catalogue(const Plugins& plugins, const config::Config& config) {
         if (!limits.effect.empty()) hatch["effect"] = upper_of(text_of(hatch, "effect"), limits.effect);
       }
       json::array profiles;
-      if (const auto configured = config.plugins.find(name); configured != config.plugins.end())
-        for (const auto& profile : configured->second.profiles) profiles.emplace_back(profile.key());
+      const std::string kind = text_of(hatch, "kind");
+      for (const auto& profile : plugin.profiles)
+        if (const json::object* object = profile.value().if_object();
+            object && (kind.empty() || text_of(*object, "kind", kind) == kind))
+          profiles.emplace_back(profile.key());
       hatch["profiles"] = std::move(profiles);
 
       Off off = why_not(hatch, id, plugin, config);

@@ -39,6 +39,13 @@ Plugins load_plugins(const config::Config& config, const std::vector<std::string
 // failures say which parts do not fit their plugin.
 Plugins reconfigured(const Plugins& plugins, const config::Config& config, std::vector<std::string>& failures);
 
+// Gives each plugin its part of the configuration, checked against its schemas; a fault makes it broken and says where.
+// Plugins that serve one hatch by kinds share the profiles below the name of its group: plugins.queue for queue.ping.
+void configure(Plugins& plugins, const config::Config& config);
+
+// The parts of the configuration that several plugins share: "queue" once a plugin brings queue.ping with a kind.
+std::vector<std::string> shared_parts(const Plugins& plugins);
+
 // Where packaged plugins are when the configuration does not say: beside this program, or where they are installed.
 std::vector<std::string> plugin_directories(const config::Config& config);
 

@@ -32,6 +32,12 @@ bool is_scalar(const json::value& value) { return !value.is_object() && !value.i
 std::string scalar_text(const json::value& value) {
   if (const json::string* text = value.if_string()) return hatch::printable(*text, true);
   if (value.is_null()) return "-";
+  // JSON writes 42.259 as 4.2259E1, which nobody reads.
+  if (const double* number = value.if_double()) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.6g", *number);
+    return text;
+  }
   return json::serialize(value);
 }
 

@@ -71,11 +71,11 @@ TEST_CASE("limits of the configuration replace the manifest's") {
 }
 
 TEST_CASE("a plugin that works through profiles is off until it has one") {
-  const auto plugins =
-      one_plugin(R"({"plugin": "demo", "profile": {}, "hatches": [{"id": "demo.send", "effect": "act"}]})");
+  auto plugins = one_plugin(R"({"plugin": "demo", "profile": {}, "hatches": [{"id": "demo.send", "effect": "act"}]})");
   config::Config config;
   CHECK_FALSE(flag_of(hatch(supervisor::catalogue(plugins, config)), "enabled"));
   config.plugins["demo"].profiles["default"] = json::object{};
+  supervisor::configure(plugins, config);
   CHECK(flag_of(hatch(supervisor::catalogue(plugins, config)), "enabled"));
 }
 
@@ -90,6 +90,61 @@ TEST_CASE("the same id and kind twice: the second is off and says whose it is") 
   const json::object& second = catalogue.at(1).at("hatches").at(0).as_object();
   CHECK_FALSE(flag_of(second, "enabled"));
   CHECK(text_of(second, "why_not").find("demo") != std::string::npos);
+}
+
+TEST_CASE("plugins that serve one hatch by kinds share the profiles of its group, each those of its kind") {
+  const auto serving = [](const std::string& name, const std::string& kind) {
+    supervisor::LoadedPlugin plugin;
+    plugin.name = name;
+    plugin.packaged = true;
+    plugin.manifest =
+        json::object{{"plugin", name},
+                     {"profile", json::parse(R"({"type": "object", "properties": {"kind": {"type": "string"},
+                                   "broker": {"type": "string"}}, "additionalProperties": false})")},
+                     {"hatches", json::array{json::object{{"id", "queue.ping"}, {"kind", kind}, {"effect", "act"}}}}};
+    return plugin;
+  };
+  const auto both = [&] {
+    supervisor::Plugins plugins;
+    plugins.emplace("queue-celery", serving("queue-celery", "celery"));
+    plugins.emplace("queue-redis", serving("queue-redis", "redis"));
+    return plugins;
+  };
+  config::Config config;
+  json::object& profiles = config.plugins["queue"].profiles;
+  profiles["shop"] = json::object{{"kind", "celery"}, {"broker", "redis://h"}};
+
+  auto plugins = both();
+  supervisor::configure(plugins, config);
+  auto catalogue = supervisor::catalogue(plugins, config);
+  const auto first = [&](std::size_t plugin) { return catalogue.at(plugin).at("hatches").at(0).as_object(); };
+  CHECK(flag_of(first(0), "enabled"));
+  CHECK(texts_of(first(0), "profiles") == std::vector<std::string>{"shop"});
+  CHECK_FALSE(flag_of(first(1), "enabled"));
+  CHECK(text_of(first(1), "why_not") == "there is no profile of kind redis");
+  CHECK(text_of(first(1), "remedy").find(R"("queue": {"profiles")") != std::string::npos);
+  // One kind's process never hears of the other's secrets.
+  CHECK(plugins.at("queue-celery").profiles.size() == 1);
+  CHECK(plugins.at("queue-redis").profiles.empty());
+
+  profiles["stream"] = json::object{{"kind", "kafka"}};
+  plugins = both();
+  supervisor::configure(plugins, config);
+  CHECK(plugins.at("queue").why_broken ==
+        "/plugins/queue/profiles/stream/kind: no plugin serves \"kafka\"; there are: celery, redis");
+  CHECK(plugins.at("queue-celery").why_broken.empty());
+
+  profiles.erase("stream");
+  profiles["shop"] = json::object{{"kind", "celery"}, {"brokr", "redis://h"}};
+  plugins = both();
+  supervisor::configure(plugins, config);
+  CHECK(plugins.at("queue-celery").why_broken.find("/plugins/queue/profiles/shop/brokr") == 0);
+
+  config.plugins["queue"].enabled = false;
+  plugins = both();
+  supervisor::configure(plugins, config);
+  catalogue = supervisor::catalogue(plugins, config);
+  CHECK(text_of(first(1), "why_not") == "plugins.queue is switched off");
 }
 
 TEST_CASE("a plugin file that others can write is refused, with its path") {

@@ -1,0 +1,66 @@
+// queue.ping, kind celery: a task through broker, worker and result back end, and back.
+#include "queue/celery/ping.hpp"
+
+namespace {
+
+constexpr const char* profile = R"(
+  "broker": {"type": "string", "secret": true, "description": "redis://, rediss://, redis+socket://, sentinel://, amqp:// or amqps://, as in Celery's broker_url."},
+  "result": {"type": "string", "secret": true, "description": "redis://… or rpc://, as in Celery's result_backend. Without it: rpc:// for RabbitMQ, the broker itself for Redis."},
+  "queue": {"type": "string", "default": "celery", "minLength": 1, "maxLength": 200, "description": "The queue to ping."},
+  "queues": {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}, "description": "Others that a caller may name by the parameter \"queue\"."},
+  "tasks": {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}, "description": "Tasks of the app that a caller may name by the parameter \"task\"."},
+  "key_prefix": {"type": "string", "description": "global_keyprefix of the broker's transport options."},
+  "result_key_prefix": {"type": "string", "description": "What stands in front of \"celery-task-meta-\" in the keys of results."},
+  "control_exchange": {"type": "string", "default": "celery", "description": "Celery's control_exchange."},
+  "sentinel_master": {"type": "string", "description": "The name of the master that Redis' sentinels watch."},
+  "sentinel_password": {"type": "string", "secret": true, "description": "The sentinels' own password."},
+  "control_wait": {"type": "string", "format": "duration", "default": "1s", "description": "How long workers have to say what they do."})";
+
+struct CeleryPing {
+  static constexpr hatch::About about{
+      .id = "queue.ping",
+      .title = "Send a task through broker, worker and result back end, and back",
+      .documentation =
+          "Sends celery.accumulate, which every worker of Celery has and which returns its arguments, through the real "
+          "queue, and waits for its result; beside it every worker is asked what it does. The answer says which part "
+          "does not work: broker, login, queue, consumers, workers, the task, the result back end.\n\n"
+          "Leaves nothing behind: the task expires when the wait is over and is taken back where it still lies, keys "
+          "and queues of its own are removed. It costs a worker a few milliseconds and shows in its log.\n\n"
+          "task=NAME sends a task of the app's own, msg as its argument; the profile lists which.",
+      .effect = hatch::Effect::act,
+      .target = hatch::Target::optional,
+      .flags = HATCH_ENVIRONMENT,
+      .timeout = std::chrono::seconds{30},
+      .kind = "celery",
+  };
+
+  queue::Source source;
+  std::string queue_name, task, message;
+
+  void params(auto& p) {
+    source.params(p);
+    p.optional("queue", queue_name, "Which queue: the profile's own, or one that it lists").length(0, 200);
+    p.optional("task", task, "A task of the app that the profile lists; celery.accumulate without it").length(0, 200);
+    p.optional("msg", message, "A text that the task is given as its last argument").length(0, 1000);
+  }
+
+  hatch::Result run(hatch::Run& run) { return ping(run, false); }
+  // As far as it goes without sending anything: broker, login, result back end, queue.
+  hatch::Result preflight(hatch::Run& run) { return ping(run, true); }
+
+ private:
+  hatch::Result ping(hatch::Run& run, bool look_only) {
+    queue::check_network(run, source);
+    const queue::Settings settings(run, source);
+    return queue::celery::ping(run, settings, {queue_name, task, message, look_only});
+  }
+};
+
+const char* schema() {
+  static const std::string text = queue::profile_schema("celery", profile);
+  return text.c_str();
+}
+
+}  // namespace
+
+HATCH_PLUGIN_CONFIGURED("queue-celery", "1.0.0", "A task through Celery and back", nullptr, schema(), CeleryPing)

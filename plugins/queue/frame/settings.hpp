@@ -1,0 +1,64 @@
+// Where a ping gets its settings from: the profile of the configuration, or the environment of the target, so that the
+// test uses what the app uses. Each value knows its origin.
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <chrono>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "queue/frame/report.hpp"
+#include "queue/frame/stream.hpp"
+
+namespace queue {
+
+struct Setting {
+  std::string text, origin;  // text empty: there is none
+};
+
+// The parameters that every kind has in common.
+struct Source {
+  std::string profile = "", from = "profile", network = "own";
+
+  void params(auto& p) {
+    p.optional("profile", profile, "Which profile of the configuration: its kind, broker and queue").length(0, 64);
+    p.optional("from", from,
+               "Whose addresses: those of the profile, or what the target's environment holds (CELERY_BROKER_URL, "
+               "REDIS_URL, AMQP_URL, …)")
+        .one_of({"profile", "target"});
+    p.optional("network", network, "In whose network: hatchd's own, or the target's").one_of({"own", "target"});
+  }
+};
+
+class Settings {
+ public:
+  Settings(hatch::Run& run, const Source& source);
+
+  // The address that the profile holds as `key`, or the first of `variables` that the target's environment has.
+  Setting address(std::string_view key, std::initializer_list<const char*> variables) const;
+  std::string text(std::string_view key, std::string_view fallback = {}) const;
+  std::vector<std::string> texts(std::string_view key) const;
+  std::chrono::milliseconds duration(std::string_view key, std::chrono::milliseconds fallback) const;
+  Tls tls() const;
+  bool from_target() const { return from_target_; }
+
+  // `name` is the profile's own or among its list `key`: what a caller may choose is what the operator wrote down.
+  void allow(std::string_view what, const std::string& name, std::string_view own, std::string_view key) const;
+
+ private:
+  boost::json::object profile_;
+  std::string name_;
+  bool from_target_ = false;
+  std::vector<std::pair<std::string, Setting>> environment_;  // of the target's processes, the main one's first
+};
+
+// The JSON Schema of a profile: `own` holds the members of the kind ("name": {…}, …), to which come those that every
+// kind has. `kind` is required.
+std::string profile_schema(std::string_view kind, std::string_view own);
+
+// Refuses network=target unless the target is in hatchd's own network namespace, where there is nothing to do.
+void check_network(const hatch::Run& run, const Source& source);
+
+}  // namespace queue

@@ -1,0 +1,207 @@
+"""queue.ping against Celery's workers over a real RabbitMQ, and RabbitMQ's own loop-back."""
+
+import signal
+import time
+
+import pytest
+
+from harness import free_port, wait_until
+from queues import Mute, Rabbit, Redis, Says, Worker, assert_nowhere, bad, good, hatchd, ping, run_of, step
+
+SECRET = "s3cret-rabbit"
+
+
+def celery(broker, result=None, **more):
+    return {"kind": "celery", "broker": broker, "timeout": "20s", **({"result": result} if result else {}), **more}
+
+
+@pytest.fixture(scope="module")
+def rabbit():
+    with Rabbit(SECRET) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def worker(rabbit):
+    with Worker(rabbit.url(), "rpc://") as program:
+        yield program
+
+
+@pytest.fixture(scope="module")
+def daemon(rabbit, worker):
+    profiles = {
+        "shop": celery(rabbit.url(), queues=["nobody", "absent"], tasks=["shop.greet", "shop.fail"]),
+        "quick": celery(rabbit.url(), queues=["nobody", "absent"], control_wait="10s") | {"timeout": "2s"},
+        "wrong": celery(rabbit.url(password=SECRET + "x")),
+        "foreign": celery(rabbit.url("foreign")),
+        "nowhere": celery(rabbit.url("nowhere")),
+        "rabbit": {"kind": "rabbitmq", "url": rabbit.url(), "queue": "celery", "queues": ["nobody", "absent"]},
+        "rabbit-quick": {"kind": "rabbitmq", "url": rabbit.url(), "timeout": "2s"},
+    }
+    with hatchd(profiles, {"worker": {"pid": worker.pid}}) as private:
+        yield private
+
+
+def test_a_task_goes_through_and_back(daemon, worker):
+    answer = ping(daemon, "shop", target="worker")
+    assert answer.status == 200, answer
+    result = answer.json()["result"]
+    assert result["worker"] == worker.name and result["answer"] == ["hatchd", answer.json()["id"]]
+    assert result["depth"] == 0 and result["consumers"] == 1
+    assert [one["name"] for one in result["steps"]] == ["connect", "login", "queue", "publish", "answer", "workers"]
+    assert "RabbitMQ 3" in step(result, "login")["detail"]
+    [one] = result["workers"]
+    assert one["pid"] == one["process"] == worker.pid and one["queues"] == ["celery"] and one["slots"] == 2
+    assert result["settings"]["broker"]["value"] == f"amqp://shop:******@127.0.0.1:{result['settings']['broker']['value'].rsplit(':', 1)[1]}"
+    assert_nowhere(daemon, answer.json()["id"], SECRET)
+
+
+def test_a_task_of_the_app_and_one_that_fails(daemon):
+    assert good(daemon, "shop", task="shop.greet", msg="hello")["answer"]["said"] == "hello"
+    assert "it failed: ValueError: no goods" in bad(daemon, "shop", task="shop.fail")["verdict"]
+
+
+def test_a_wrong_password_and_a_wrong_virtual_host(daemon):
+    answer = ping(daemon, "wrong")
+    assert answer.status == 424 and "login refused for user shop" in answer.json()["detail"], answer
+    assert_nowhere(daemon, run_of(answer), SECRET)
+    assert 'may not open the virtual host "foreign"' in bad(daemon, "foreign")["verdict"]
+    result = bad(daemon, "nowhere")
+    assert 'may not open the virtual host "nowhere"' in result["verdict"] and "list_vhosts" in result["hint"]
+
+
+def test_a_queue_without_a_consumer_and_one_that_is_not_there(daemon, rabbit):
+    with rabbit.channel() as channel:
+        channel.queue_declare("nobody", durable=True, auto_delete=False)
+        import amqp
+
+        for _ in range(5210):
+            channel.basic_publish(amqp.Message("x"), routing_key="nobody")
+        wait_until("the queue to be that long", lambda: channel.queue_declare("nobody", passive=True).message_count == 5210)
+        result = bad(daemon, "quick", queue="nobody")
+        assert result["verdict"].startswith("broker up, queue `nobody` has 5,210 messages and no consumer")
+        assert "listen to celery" in result["verdict"]
+        assert result["depth"] == 5210 and result["consumers"] == 0
+        # Nothing was added to what waits there.
+        assert channel.queue_declare("nobody", passive=True).message_count == 5210
+        channel.queue_delete("nobody")
+    result = bad(daemon, "quick", queue="absent")
+    assert "there is no queue `absent`: no worker has declared it" in result["verdict"] and "-Q absent" in result["hint"]
+
+
+def test_a_virtual_host_where_no_worker_ever_was(rabbit):
+    with hatchd({"shop": celery(rabbit.url("shop"), control_wait="500ms")}) as daemon:
+        with rabbit.channel("shop") as channel:
+            channel.queue_declare("celery", durable=True, auto_delete=False)
+            result = bad(daemon, "shop")
+            assert result["verdict"] == "broker up, queue `celery` has no message and no consumer: no worker listens to it"
+            channel.queue_delete("celery")
+
+
+def test_a_hundred_pings_leave_nothing_behind(daemon, rabbit):
+    good(daemon, "shop")
+    before = rabbit.things()
+    for _ in range(100):
+        good(daemon, "shop")
+    wait_until("the broker to have forgotten the last connection", lambda: rabbit.things() == before)
+
+
+def test_results_in_redis(rabbit):
+    with Redis() as redis, Worker(rabbit.url("shop"), redis.url(1), name="mixed", pool="threads") as worker:
+        with hatchd({"shop": celery(rabbit.url("shop"), redis.url(1))}) as daemon:
+            result = good(daemon, "shop")
+            assert result["worker"] == worker.name and result["workers"][0]["pool"] == "threads"
+            assert redis.keys(1) == set()
+        with hatchd({"shop": celery(rabbit.url("shop"), f"redis://127.0.0.1:{free_port()}")}) as daemon:
+            assert "broker up, but the result back end" in bad(daemon, "shop")["verdict"]
+
+
+def test_a_stopped_worker(rabbit):
+    with Worker(rabbit.url("shop"), "rpc://", name="stopped", queues="stopped") as worker:
+        profile = celery(rabbit.url("shop"), queue="stopped", control_wait="500ms") | {"timeout": "1s"}
+        with hatchd({"shop": profile}, {"worker": {"pid": worker.pid}}) as daemon:
+            worker.signal(signal.SIGSTOP)
+            try:
+                result = bad(daemon, "shop", target="worker")
+                assert "1 consumer, but no worker answers" in result["verdict"]
+                assert f"process {worker.pid} of the target is stopped" in result["verdict"]
+                assert result["consumers"] == 1
+            finally:
+                worker.signal(signal.SIGCONT)
+            # The ping that it took meanwhile is expired by now: it is revoked and never run.
+            wait_until("the worker to have thrown the ping away", lambda: "Discarding revoked task: celery.accumulate" in worker.log())
+            assert "succeeded" not in worker.log()
+
+
+def test_several_workers(rabbit):
+    with Worker(rabbit.url("shop"), "rpc://", name="a", queues="both") as a, Worker(rabbit.url("shop"), "rpc://", name="b", queues="both") as b:
+        with hatchd({"shop": celery(rabbit.url("shop"), queue="both", control_wait="10s")}) as daemon:
+            for _ in range(4):
+                result = good(daemon, "shop")
+                assert {one["name"] for one in result["workers"]} == {a.name, b.name} and result["consumers"] == 2
+                assert result["worker"] in (a.name, b.name)
+                assert result["answer"][1] in (a if result["worker"] == a.name else b).log()
+
+
+def test_a_broker_that_takes_the_connection_and_never_answers():
+    with Mute() as mute, Says(b"HTTP/1.1 400 Bad Request\r\n\r\n") as web:
+        profiles = {
+            "mute": celery(f"amqp://shop:{SECRET}@127.0.0.1:{mute.port}//") | {"timeout": "500ms"},
+            "web": celery(f"amqp://127.0.0.1:{web.port}") | {"timeout": "2s"},
+            "nobody": {"kind": "rabbitmq", "url": f"amqp://127.0.0.1:{free_port()}"},
+        }
+        with hatchd(profiles) as daemon:
+            began = time.monotonic()
+            answer = ping(daemon, "mute")
+            assert "took the connection and does not answer" in answer.json()["detail"], answer
+            assert time.monotonic() - began < 15
+            assert_nowhere(daemon, run_of(answer), SECRET)
+            assert "login failed" in bad(daemon, "web")["verdict"] or "does not speak AMQP" in bad(daemon, "web")["verdict"]
+            assert "connection refused" in bad(daemon, "nobody")["verdict"]
+
+
+def test_a_cancelled_ping_ends_at_once():
+    with Mute() as mute, hatchd({"shop": celery(f"amqp://127.0.0.1:{mute.port}")}) as daemon:
+        run = daemon.start_run("queue.ping", {"profile": "shop"})
+        wait_until("it to be connected", lambda: mute.taken)
+        daemon.ask("DELETE", f"/v1/runs/{run}")
+        assert daemon.ended(run)["state"] == "cancelled"
+
+
+# ---- RabbitMQ itself --------------------------------------------------------------------------------------------------
+
+
+def test_rabbitmq_there_and_back(daemon, rabbit):
+    before = rabbit.things()
+    result = good(daemon, "rabbit")
+    assert result["kind"] == "rabbitmq" and result["consumers"] == 1 and result["depth"] == 0
+    assert "works: a message was routed, confirmed and came back; queue `celery` has 0 messages and 1 consumer" in result["verdict"]
+    assert [one["name"] for one in result["steps"]] == ["connect", "login", "queue", "queue of our own", "publish", "consume"]
+    assert "there is no queue `absent`" in bad(daemon, "rabbit", queue="absent")["verdict"]
+    wait_until("the broker to have forgotten the connection", lambda: rabbit.things() == before)
+
+
+def test_a_full_disk(daemon, rabbit):
+    rabbit.ctl("set_disk_free_limit", "900000GB")
+    try:
+        wait_until("the alarm", lambda: "alarm is set" in rabbit.log() or "disk resource limit alarm set" in rabbit.log(), 60)
+        for profile in ("quick", "rabbit-quick"):
+            result = bad(daemon, profile)
+            assert "the broker takes no messages now: low on disk" in result["verdict"]
+            assert "disk_free_limit" in result["hint"]
+    finally:
+        rabbit.ctl("set_disk_free_limit", "1MB")
+    wait_until("the alarm to be over", lambda: ping(daemon, "shop").status == 200, 60)
+
+
+def test_a_broker_that_is_killed_in_the_middle():
+    with Rabbit() as server, Worker(server.url(), "rpc://", name="doomed") as worker:
+        with hatchd({"shop": celery(server.url(), control_wait="20s")}) as daemon:
+            worker.signal(signal.SIGSTOP)
+            # The worker's own connections are there; the next one to log in is the ping, which then waits 20 s.
+            before = server.log().count("granted access to vhost")
+            run = daemon.start_run("queue.ping", {"profile": "shop"})
+            wait_until("the ping to be logged in", lambda: server.log().count("granted access to vhost") > before)
+            server.kill()
+            record = daemon.ended(run)
+            assert record["state"] == "failed" and "ended the connection" in record["result"]["verdict"], record

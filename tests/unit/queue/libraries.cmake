@@ -1,0 +1,1 @@
+hatchd_unit_test(queue hatch_queue_celery)
