@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/log.hpp"
+#include "base/mask.hpp"
 #include "base/rights.hpp"
 #include "config/commands.hpp"
 #include "config/token.hpp"
@@ -37,6 +38,7 @@ int serve_file(const std::string& file) {
                  loaded.faults.size() == 1 ? "" : "s");
     return 78;
   }
+  mask::use({{"mask", loaded.config.mask}});
   supervisor::Service service;
   service.config = std::move(loaded.config);
   service.effective = std::move(loaded.effective);

@@ -6,6 +6,7 @@
 
 #include "api/api.hpp"
 #include "base/json.hpp"
+#include "base/mask.hpp"
 #include "catalogue/choose.hpp"
 #include "hatch/json.hpp"
 #include "http/body.hpp"
@@ -228,8 +229,8 @@ Answer invoke(Api& api, const http::Context& context) {
   }
   auto reason = reason_of(context, *invocation, order.effect, *policy);
   if (!reason) co_return refused(reason.error(), context);
-  order.reason = std::move(*reason);
-  const json::value masked = schema::mask(hatch.parameters, order.params);
+  order.reason = mask::text(*reason);
+  const json::value masked = mask::value(schema::mask(hatch.parameters, order.params));
   if (masked.is_object()) order.masked = masked.get_object();
 
   // The target as it is now.

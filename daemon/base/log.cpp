@@ -3,6 +3,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include "base/mask.hpp"
 #include "hatch/json.hpp"
 
 namespace hatchd::log {
@@ -33,13 +34,15 @@ void start(std::string_view process, Level lowest) {
 
 void write(Level level, std::string_view message, std::initializer_list<Field> fields) {
   if (!logger().should_log(level_of(level))) return;
-  std::string line{message};
+  const auto mask = mask::rules();
+  std::string line = mask->text(message);
   for (const Field& field : fields) {
     line += ' ';
     line += field.name;
     line += '=';
     constexpr std::size_t max_value = 2000;
-    const std::string value = hatch::printable(std::string_view{field.value}.substr(0, max_value));
+    const std::string value =
+        hatch::printable(mask->value(field.name, std::string_view{field.value}.substr(0, max_value)));
     if (value.empty() || value.find_first_of(" \"=") != std::string::npos)
       hatch::append_quoted(line, value);
     else

@@ -1,7 +1,7 @@
 // One line for each event on stderr, where journald or the container's log picks it up:
 //   log::warning("plugin process ended", {{"plugin", name}, {"signal", 11}});
-// The message is constant text, everything variable is a field. Values are made printable; secrets are the caller's
-// care.
+// The message is constant text, everything variable is a field. Values are made printable, and secrets in them
+// masked.
 #pragma once
 
 #include <concepts>

@@ -3,12 +3,23 @@
 #include <boost/json.hpp>
 
 #include "base/json.hpp"
+#include "base/mask.hpp"
 
 namespace hatchd {
 
 namespace json = boost::json;
 
-json::object to_json(const Problem& problem) {
+Problem masked(Problem problem) {
+  const auto mask = mask::rules();
+  problem.detail = mask->text(problem.detail);
+  problem.remedy = mask->text(problem.remedy);
+  for (std::string& item : problem.missing) item = mask->text(item);
+  for (FieldError& error : problem.errors) error.detail = mask->text(error.detail);
+  return problem;
+}
+
+json::object to_json(const Problem& whole) {
+  const Problem problem = masked(whole);
   json::object object{{"code", problem.code}, {"detail", problem.detail}};
   if (!problem.missing.empty()) object["missing"] = json::value_from(problem.missing);
   if (!problem.remedy.empty()) object["remedy"] = problem.remedy;

@@ -34,6 +34,10 @@ inline tl::unexpected<Problem> refuse(std::string code, std::string detail, std:
   return tl::unexpected<Problem>(std::move(problem));
 }
 
+// A copy whose texts hold no secret.
+Problem masked(Problem problem);
+
+// Masked, since it leaves the process.
 boost::json::object to_json(const Problem& problem);
 // Tolerates absent members: the sender may be a captured process, and what it left out is empty.
 Problem problem_from_json(const boost::json::object& object);

@@ -6,6 +6,7 @@
 #include <boost/json/value.hpp>
 
 #include "base/json.hpp"
+#include "base/mask.hpp"
 
 namespace hatchd::config {
 namespace {
@@ -30,6 +31,7 @@ int check_command(const std::string& file, CheckTargets check_targets, CheckWorl
 int show_command(const std::string& file, CheckTargets check_targets) {
   const Loaded loaded = load(file, check_targets);
   if (print_faults(loaded) != 0) return 1;
+  mask::use({{"mask", loaded.config.mask}});
   std::fputs(show(loaded).c_str(), stdout);
   std::fputs("\n// Where each value comes from:\n", stdout);
   std::istringstream lines(origins(loaded));

@@ -86,6 +86,7 @@ struct Config {
   boost::json::object targets;  // NAME → matcher, as written; targets/ reads it
   Access access;
   std::vector<std::string> hosts;
+  boost::json::object mask;  // what is secret beyond what hatchd knows, as written; base/mask.hpp reads it
   Tls tls;
   std::map<std::string, Plugin> plugins;
   std::map<std::string, Hatch> hatches;

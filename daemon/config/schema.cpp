@@ -151,7 +151,14 @@ constexpr const char* text = R"json({
     "mask": {
       "type": "object",
       "description": "What is secret beyond what hatchd knows.",
-      "properties": { "keys": { "type": "array", "items": { "type": "string", "minLength": 1 }, "description": "Patterns of names.", "examples": [["*_DSN"]] } },
+      "properties": {
+        "keys": { "type": "array", "maxItems": 64, "items": { "type": "string", "minLength": 2, "maxLength": 200, "pattern": "^.*[^*?].*$" },
+          "description": "Names whose value is secret; * stands for any text, ? for one character, and case does not count.", "examples": [["*_DSN"]] },
+        "patterns": { "type": "array", "maxItems": 64, "items": { "type": "string", "maxLength": 200, "pattern": "^.*[^*?]{4}.*$" },
+          "description": "Words that are secret wherever they stand; with four characters in a row that are no * or ?.", "examples": [["acme_????????????????*"]] },
+        "allow": { "type": "array", "maxItems": 64, "items": { "type": "string", "minLength": 2, "maxLength": 200, "pattern": "^.*[^*?].*$" },
+          "description": "Names and words that stay readable, whatever the other rules say.", "examples": [["CSRF_COOKIE_*"]] }
+      },
       "additionalProperties": false
     },
     "audit": {

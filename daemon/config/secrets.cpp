@@ -22,7 +22,6 @@ namespace hatchd::config {
 namespace {
 
 constexpr std::size_t max_secret = 64 << 10;
-constexpr const char* masked = "******";
 
 bool is_utf8(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
@@ -98,47 +97,25 @@ Result<std::string> read_secret(std::string_view kind, std::string path) {
   return text;
 }
 
-// Names whose values are secret more often than not; too much masked costs a look into the file, too little a secret.
-bool is_secret_name(std::string_view name) {
-  std::string lower(name);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  for (const char* part : {"passw", "passphrase", "secret", "token", "credential", "private", "pwd"})
-    if (lower.find(part) != lower.npos) return true;
-  return lower.ends_with("key") || lower == "pass" || lower.ends_with("_pass");
-}
-
 bool is_only_a_variable(std::string_view text) {
   return text.starts_with("${") && text.ends_with('}') && is_variable(text.substr(2, text.size() - 3));
 }
 
-// "redis://user:******@host".
-std::string without_password(std::string_view text) {
-  const std::size_t scheme = text.find("://");
-  if (scheme == text.npos) return std::string(text);
-  const std::size_t begin = scheme + 3;
-  const std::size_t at = text.substr(0, text.find_first_of("/?#", begin)).rfind('@');
-  // A password may hold an unescaped slash; then what looks like the host is not where the user ends.
-  const std::size_t end = at != text.npos && at >= begin ? at : text.rfind('@');
-  const std::size_t colon = text.find(':', begin);
-  if (end == text.npos || end < begin || colon == text.npos || colon > end) return std::string(text);
-  if (is_only_a_variable(text.substr(colon + 1, end - colon - 1))) return std::string(text);
-  return std::string(text.substr(0, colon + 1)) + masked + std::string(text.substr(end));
-}
-
-void mask_below(json::value& value, bool secret) {
+// References stay, and so does the place of a variable: they say where a secret is, not what.
+void mask_below(json::value& value, std::string_view name, bool secret, const hatch::Mask& mask) {
   if (json::object* object = value.if_object()) {
     if (secret && reference(value) != nullptr) return;
-    for (auto& member : *object) mask_below(member.value(), secret || is_secret_name(member.key()));
+    for (auto& member : *object)
+      mask_below(member.value(), member.key(), secret || mask.secret_name(member.key()), mask);
   } else if (json::array* list = value.if_array()) {
-    for (json::value& entry : *list) mask_below(entry, secret);
+    for (json::value& entry : *list) mask_below(entry, name, secret, mask);
   } else if (json::string* text = value.if_string()) {
     if (!secret)
-      *text = without_password(*text);
+      *text = mask.value(name, *text);
     else if (!is_only_a_variable(*text))
-      *text = masked;
+      *text = hatch::Mask::stars;
   } else if (secret && value.is_number()) {
-    value = masked;
+    value = hatch::Mask::stars;
   }
 }
 
@@ -160,7 +137,7 @@ void substitute(json::value& value, const std::string& pointer, std::vector<Fiel
   }
 }
 
-void mask_plugin(json::value& value) { mask_below(value, false); }
+void mask_secrets(json::value& value, const hatch::Mask& mask) { mask_below(value, {}, false, mask); }
 
 std::vector<FieldError> resolve_secrets(const json::object& schema, json::value& value) {
   std::vector<FieldError> failures;

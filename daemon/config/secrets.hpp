@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/problem.hpp"
+#include "hatch/mask.hpp"
 
 namespace hatchd::config {
 
@@ -13,8 +14,8 @@ namespace hatchd::config {
 // in is not looked at again. A variable that is not there is a failure, at `pointer` and below.
 void substitute(boost::json::value& value, const std::string& pointer, std::vector<FieldError>& failures);
 
-// Masks what looks like a secret in a plugin's configuration: values of such names, passwords of URLs. References
-// (${NAME}, {"file": …}, {"credential": …}) stay: they say where a secret is, not what.
-void mask_plugin(boost::json::value& value);
+// Masks what looks like a secret in a plugin's configuration or a recipe. References (${NAME}, {"file": …},
+// {"credential": …}) stay: they say where a secret is, not what.
+void mask_secrets(boost::json::value& value, const hatch::Mask& mask);
 
 }  // namespace hatchd::config

@@ -1,6 +1,7 @@
 #include <boost/json/value.hpp>
 
 #include "base/json.hpp"
+#include "base/mask.hpp"
 #include "config/config.hpp"
 #include "config/secrets.hpp"
 #include "hatch/json.hpp"
@@ -29,8 +30,15 @@ void leaves(const json::value& value, const std::string& pointer, const Visit& v
 
 std::string show(const Loaded& loaded) {
   json::object masked = loaded.effective;
+  const auto mask = mask::rules();
   if (json::value* plugins = masked.if_contains("plugins"); plugins != nullptr && plugins->is_object())
-    for (auto& plugin : plugins->get_object()) mask_plugin(plugin.value());
+    for (auto& plugin : plugins->get_object()) mask_secrets(plugin.value(), *mask);
+  // What a recipe sends or starts; the rest of a hatch describes.
+  if (json::value* hatches = masked.if_contains("hatches"); hatches != nullptr && hatches->is_object())
+    for (auto& hatch : hatches->get_object())
+      if (json::object* recipe = hatch.value().if_object())
+        for (const char* part : {"request", "argv"})
+          if (json::value* sent = recipe->if_contains(part)) mask_secrets(*sent, *mask);
   return pretty(masked) + "\n";
 }
 

@@ -112,6 +112,7 @@ Config to_structs(const json::object& effective) {
   config.access.read_only = flag_of(access, "read_only");
   config.access.require_reason = texts_of(access, "require_reason");
   config.hosts = texts_of(effective, "hosts");
+  config.mask = section(effective, "mask");
   for (const auto& member : section(effective, "plugins"))
     config.plugins[member.key()] = plugin(member.value().as_object());
   for (const auto& member : section(effective, "hatches"))

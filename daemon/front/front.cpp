@@ -11,6 +11,7 @@
 
 #include "base/json.hpp"
 #include "base/log.hpp"
+#include "base/mask.hpp"
 #include "base/rights.hpp"
 #include "config/config.hpp"
 #include "front/routes.hpp"
@@ -154,6 +155,7 @@ struct Front {
       co_return;
     }
     api.catalogue = std::move(made->catalogue);
+    mask::use({{"mask", made->config.mask}});
     set_targets(made->config);
     store.keep(keep_of(made->config.runs));
     pipeline.reconfigure(std::move(made->policy), made->config.hosts);
@@ -258,6 +260,7 @@ int serve(link::Channel supervisor, link::Message setup) {
   const Uids uids{uids_of(setup.body, "reserved_uids"), uids_of(setup.body, "admin_uids")};
   Result<Reloadable> first = reloadable_of(setup.body, uids);
   if (!first) return fail(first.error());
+  mask::use({{"mask", first->config.mask}});
 
   // History: what is on disk, with interrupted runs recorded as such.
   if (setup.fds.empty()) return fail({"internal", "no runs directory was handed over"});

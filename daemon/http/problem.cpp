@@ -127,8 +127,9 @@ std::string as_json(const Problem& problem, const Entry& entry, const Request& r
 
 unsigned status_of(std::string_view code) { return entry_of(code).status; }
 
-Response problem_response(const Problem& problem, const Request& request, Format format, std::string_view extra,
+Response problem_response(const Problem& whole, const Request& request, Format format, std::string_view extra,
                           std::optional<unsigned> retry_after) {
+  const Problem problem = masked(whole);
   const Entry& entry = entry_of(problem.code);
   // An unknown code is a bug; its detail is kept, for it was written for people.
   Response response = format == Format::text ? text_response(entry.status, as_text(problem, entry))

@@ -27,10 +27,11 @@
 //               "capabilities": […], "renderings": […], "artifact_types": […], "requirements": […]}
 //
 // ---- role "targets" ------------------------------------------------------------------------------------------------------
-//   setup    {"targets": {NAME: the configuration's object, …}} + [own channel end for the front]
+//   setup    {"targets": {NAME: the configuration's object, …}, "mask": MASK} + [own channel end for the front]
 //   supervisor → targets: serve {"as": "front"|"plugin", ["plugin", "targets": [NAME…] allowed, "environment": bool,
 //            "log": bool]} + [channel]   one more client
-//   supervisor → targets: configure {"targets"}   another configuration, at a reload; unchanged targets stay who they are
+//   supervisor → targets: configure {"targets", "mask"}   another configuration, at a reload; unchanged targets
+//                                   stay who they are
 //   client → targets, both answered with the same "tag":
 //   list     {"tag", ["target"]}     → listed {"tag", "targets": [TARGET…]}
 //   open     {"tag", "target", "processes": "all"|"main"|"PID"}     only for plugins

@@ -21,6 +21,7 @@
 
 #include "base/json.hpp"
 #include "base/log.hpp"
+#include "base/mask.hpp"
 #include "base/rights.hpp"
 #include "config/peers.hpp"
 #include "config/tls.hpp"
@@ -195,7 +196,8 @@ class Supervisor {
         {{"role", "targets"},
          {"rights",
           rights::to_json({identities_.targets.uid, identities_.targets.gid, {"sys_ptrace", "dac_read_search"}})},
-         {"targets", service_.config.targets}});
+         {"targets", service_.config.targets},
+         {"mask", service_.config.mask}});
     // A restarted one gets its clients again.
     if (front_.running()) introduce(front_, {{"as", "front"}});
     for (const auto& child : plugin_processes_)
@@ -252,7 +254,8 @@ class Supervisor {
     return {{"hatches", enabled_hatches(catalogue, plugin.name)},
             {"configuration", plugin.configuration},
             {"profiles", plugin.profiles},
-            {"targets", std::move(names)}};
+            {"targets", std::move(names)},
+            {"mask", config.mask}};
   }
 
   void set_up_plugin(Child& child) {
@@ -569,8 +572,9 @@ class Supervisor {
   }
 
   void configure_targets(const config::Config& config) {
-    if (targets_.running() && service_.config.targets != next_->config.targets)
-      targets_.process.channel.send("configure", {{"targets", config.targets}});
+    if (targets_.running() &&
+        (service_.config.targets != next_->config.targets || service_.config.mask != next_->config.mask))
+      targets_.process.channel.send("configure", {{"targets", config.targets}, {"mask", config.mask}});
   }
 
   void take_over() {
@@ -582,6 +586,7 @@ class Supervisor {
       }
     service_.config = std::move(next_->config);
     service_.effective = std::move(next_->effective);
+    mask::use({{"mask", service_.config.mask}});
     peers_ = std::move(next_->peers);
     plugins_ = std::move(next_->plugins);
     catalogue_ = std::move(next_->catalogue);

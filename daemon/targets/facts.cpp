@@ -10,8 +10,8 @@
 #include <charconv>
 #include <map>
 
+#include "base/mask.hpp"
 #include "hatch/json.hpp"
-#include "targets/mask.hpp"
 #include "targets/proc.hpp"
 #include "targets/runtime.hpp"
 
@@ -123,7 +123,8 @@ json::object facts(Held& held, bool main, std::size_t max_command) {
     if (auto command = read_command(directory, max_command)) {
       if (command->size() > max_arguments) command->resize(max_arguments);
       json::array told;
-      for (const std::string& argument : masked(std::move(*command))) told.emplace_back(hatch::printable(argument));
+      for (const std::string& argument : mask::rules()->arguments(std::move(*command)))
+        told.emplace_back(hatch::printable(argument));
       out["command"] = std::move(told);
     }
   return out;

@@ -8,6 +8,7 @@
 
 #include "base/json.hpp"
 #include "base/log.hpp"
+#include "base/mask.hpp"
 #include "base/rights.hpp"
 #include "link/protocol.hpp"
 #include "targets/files.hpp"
@@ -75,12 +76,14 @@ class Server {
       }
       const json::object* targets = object_of(message.body, "targets");
       if (message.type == "stop") return 0;
-      if (message.type == "configure" && targets)
+      if (message.type == "configure" && targets) {
         registry_.reconfigure(*targets);
-      else if (message.type == "serve" && !message.fds.empty())
+        mask::use(message.body);
+      } else if (message.type == "serve" && !message.fds.empty()) {
         add(client_of(message));
-      else
+      } else {
         log::warning("message out of turn", {{"type", message.type}});
+      }
     }
   }
 
@@ -265,6 +268,7 @@ int serve(link::Channel& supervisor, link::Message& setup) {
     supervisor.send("failed", {{"problem", to_json(lowered.error())}});
     return link::exit_setup;
   }
+  mask::use(setup.body);
   raise_descriptor_limit();  // Two descriptors for each process held
   const std::vector<std::string> had = rights::capabilities();
   const bool privileged = std::find(had.begin(), had.end(), "sys_ptrace") != had.end();

@@ -14,6 +14,7 @@
 #include <filesystem>
 
 #include "base/json.hpp"
+#include "base/mask.hpp"
 #include "base/rights.hpp"
 #include "hatch/json.hpp"
 #include "schema/schema.hpp"
@@ -213,7 +214,7 @@ Result<Child> start_targets(const std::string& worker, const Chosen& chosen, con
 }
 
 Caller::Shown shown(const Chosen& chosen, const ExecOptions& options, const std::string& run) {
-  const json::value masked = schema::mask(*object_of(chosen.hatch, "parameters"), chosen.params);
+  const json::value masked = mask::value(schema::mask(*object_of(chosen.hatch, "parameters"), chosen.params));
   return {run, chosen.text("id"), masked.get_object(), options.json};
 }
 

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/json.hpp"
+#include "base/mask.hpp"
 #include "base/rights.hpp"
 #include "hatch/json.hpp"
 #include "link/outcome.hpp"
@@ -105,24 +106,29 @@ struct Table {
 
   static void progress(hatch_run* run, std::uint32_t permyriad, hatch_str note) noexcept {
     const std::string_view text = view(note).substr(0, max_note);
-    of(run).event(
-        {{"event", "progress"}, {"permyriad", std::min(permyriad, 10'000u)}, {"note", hatch::printable(text)}},
-        text.size());
+    of(run).event({{"event", "progress"},
+                   {"permyriad", std::min(permyriad, 10'000u)},
+                   {"note", hatch::printable(of(run).mask_->text(text))}},
+                  text.size());
   }
   static void log(hatch_run* run, std::uint32_t level, hatch_str message) noexcept {
     constexpr const char* names[] = {"debug", "info", "warning", "error"};
     const std::string_view text = view(message).substr(0, Host::max_piece);
-    of(run).event({{"event", "log"}, {"level", names[std::min(level, 3u)]}, {"message", hatch::printable(text, true)}},
+    of(run).event({{"event", "log"},
+                   {"level", names[std::min(level, 3u)]},
+                   {"message", hatch::printable(of(run).mask_->text(text), true)}},
                   text.size());
   }
   static void output(hatch_run* run, hatch_str bytes) noexcept {
     Host& host = of(run);
     std::string text = host.output_tail_;
     text += view(bytes).substr(0, Host::max_piece);
-    const std::size_t tail = incomplete_tail(text);
+    // A secret must not be cut in two, each half of which says nothing: lines are masked whole.
+    const std::size_t line = text.rfind('\n') + 1;  // npos + 1 is 0
+    const std::size_t tail = text.size() - line <= Host::max_line ? text.size() - line : incomplete_tail(text);
     host.output_tail_ = text.substr(text.size() - tail);
     text.resize(text.size() - tail);
-    if (!text.empty()) host.event({{"event", "output"}, {"text", hatch::printable(text, true)}}, text.size());
+    host.tell_output(text);
   }
 
   static std::int32_t cancel_fd(hatch_run* run) noexcept { return of(run).task_.cancel.get(); }
@@ -162,7 +168,11 @@ struct Table {
     of(run).failed_ = true;
     of(run).problem_ = std::move(problem);
   }
-  static const void* extension(hatch_run*, hatch_str) noexcept { return nullptr; }  // none exists yet
+  static hatch_str mask_rules(hatch_run* run) noexcept { return borrowed(of(run).mask_text_); }
+  static const void* extension(hatch_run*, hatch_str id) noexcept {
+    static constexpr hatch::MaskExtension mask{sizeof(hatch::MaskExtension), mask_rules};
+    return view(id) == "mask/1" ? &mask : nullptr;
+  }
 };
 
 namespace {
@@ -210,7 +220,11 @@ Host::Host(Task& task)
       params_text_(json::serialize(task.params)),
       profile_text_(json::serialize(task.profile)),
       configuration_text_(json::serialize(task.configuration)),
-      caller_text_(json::serialize(task.caller)) {
+      caller_text_(json::serialize(task.caller)),
+      mask_(mask::rules()),
+      mask_text_(json::serialize(json::object{{"keys", json::value_from(mask_->rules().keys)},
+                                              {"patterns", json::value_from(mask_->rules().patterns)},
+                                              {"allow", json::value_from(mask_->rules().allow)}})) {
   for (const auto& [name, value] : task.params) {
     const json::string* text = value.if_string();
     param_texts_.emplace(name, text ? std::string(*text) : json::serialize(value));
@@ -285,21 +299,22 @@ void Host::note_dropped() {
                 {"message", std::to_string(dropped_) + " more events were dropped: too many, or nobody took them"}});
 }
 
-void Host::flush_output() {
-  if (output_tail_.empty()) return;
-  event({{"event", "output"}, {"text", hatch::printable(output_tail_, true)}}, output_tail_.size());
-  output_tail_.clear();
+void Host::flush_output() { tell_output(std::exchange(output_tail_, {})); }
+
+void Host::tell_output(const std::string& text) {
+  if (!text.empty()) event({{"event", "output"}, {"text", hatch::printable(mask_->text(text), true)}}, text.size());
 }
 
 // ---- the answer
 // -------------------------------------------------------------------------------------------------------
 
-int Host::set_result(std::string_view text) {
+int Host::set_result(std::string_view given) {
   has_result_ = false;
-  if (text.size() > link::Outcome::max_result) {
+  if (given.size() > link::Outcome::max_result) {
     bad_result_ = "more than 64 MiB";
     return -EFBIG;
   }
+  const std::string text = mask_->json(given);
   if (auto verdict = link::verdict_of(text); !verdict) {
     bad_result_ = verdict.error().detail;
     return -EINVAL;
@@ -313,9 +328,10 @@ int Host::set_result(std::string_view text) {
   return 0;
 }
 
-int Host::set_rendering(std::string_view name, std::string_view text) {
+int Host::set_rendering(std::string_view name, std::string_view given) {
   if (!is_file_name(name) || name.size() > 64 || name == "json") return -EINVAL;
-  if (text.size() > link::Outcome::max_result) return -EFBIG;
+  if (given.size() > link::Outcome::max_result) return -EFBIG;
+  const std::string text = mask_->text(given);
   auto file = sealed_memfd("hatch-rendering", text);
   if (!file) return -ENOMEM;
   const int fd = file->get();

@@ -5,11 +5,13 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
 
 #include "hatch/hatch.h"
+#include "hatch/mask.hpp"
 #include "worker/run.hpp"
 
 namespace hatchd::worker {
@@ -17,6 +19,7 @@ namespace hatchd::worker {
 class Host {
  public:
   static constexpr std::size_t max_piece = 1024 * 1024;  // of output or log
+  static constexpr std::size_t max_line = 4096;          // of output that waits for its end
   static constexpr std::size_t max_events = 10'000;
   static constexpr std::size_t max_event_bytes = 16 * 1024 * 1024;
 
@@ -31,6 +34,7 @@ class Host {
   void event(boost::json::object body, std::size_t bytes);
   void note_dropped();
   void flush_output();
+  void tell_output(const std::string& text);
   int set_result(std::string_view json);
   int set_rendering(std::string_view name, std::string_view text);
   // Sends a request of the artifact family and waits for the answer with its tag; 0 or a negative errno.
@@ -46,11 +50,13 @@ class Host {
   Task& task_;
   // Texts that the plugin borrows.
   std::string params_text_, profile_text_, configuration_text_, caller_text_;
+  std::shared_ptr<const hatch::Mask> mask_;
+  std::string mask_text_;
   std::map<std::string, std::string, std::less<>> param_texts_;
 
   std::size_t events_ = 0, event_bytes_ = 0, dropped_ = 0;
   bool unheard_ = false;     // the other side stopped reading events
-  std::string output_tail_;  // the begin of a code point whose end has not come yet
+  std::string output_tail_;  // the begin of a line, or of a code point, whose end has not come yet
 
   std::int64_t last_tag_ = 0;
   std::map<int, std::int64_t> artifacts_;  // descriptor to tag, open ones

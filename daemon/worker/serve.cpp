@@ -11,6 +11,7 @@
 
 #include "base/json.hpp"
 #include "base/log.hpp"
+#include "base/mask.hpp"
 #include "base/rights.hpp"
 #include "link/protocol.hpp"
 #include "worker/plugin.hpp"
@@ -199,6 +200,7 @@ int serve_plugin(link::Channel& supervisor, link::Message& setup) {
     return failed(supervisor,
                   Problem{"plugin-broken", "it calls itself " + plugin->name() + " and not " + name + " any more"});
 
+  mask::use(setup.body);
   Allowance allowance = allowance_of(setup.body);
   const auto grace = allowance.grace;
   const std::chrono::milliseconds idle{std::max<std::int64_t>(1, number_of(setup.body, "idle_ms", 600'000))};

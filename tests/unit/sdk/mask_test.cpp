@@ -189,6 +189,29 @@ TEST_CASE("look-alikes stay readable") {
   CHECK(mask.text(text) == text);
 }
 
+TEST_CASE("secrets in arguments are masked") {
+  using List = std::vector<std::string>;
+  const auto [plain, shown] = GENERATE(table<List, List>({
+      {{"app", "--password=hunter2", "--port=80"}, {"app", "--password=******", "--port=80"}},
+      {{"app", "--token", "abc", "file"}, {"app", "--token", "******", "file"}},
+      {{"app", "--token", "--verbose"}, {"app", "--token", "--verbose"}},
+      {{"env", "DB_PASSWORD=a&b c"}, {"env", "DB_PASSWORD=******"}},
+      {{"java", "-Dspring.datasource.password=x", "-jar"}, {"java", "-Dspring.datasource.password=******", "-jar"}},
+      {{"/usr/bin/mysqldump", "-psecret", "-P3306"}, {"/usr/bin/mysqldump", "-p******", "-P3306"}},
+      {{"ssh", "-p2222"}, {"ssh", "-p2222"}},
+      {{"sshpass", "-p", "x", "ssh"}, {"sshpass", "-p", "******", "ssh"}},
+      {{"curl", "-u", "me:pw", "http://h/"}, {"curl", "-u", "me:******", "http://h/"}},
+      {{"celery", "redis://:pw@h/0", "amqp://u:p@ss@h//"}, {"celery", "redis://:******@h/0", "amqp://u:******@h//"}},
+      {{"x", "http://h/?api_key=k&page=2"}, {"x", "http://h/?api_key=******&page=2"}},
+      {{"sh", "-c", "mysql -pfoo --user=bar; exec app --secret s"},
+       {"sh", "-c", "mysql -p****** --user=bar; exec app --secret ******"}},
+      {{"app", "--keyboard=us", "--monkey=1", "a=b", "="}, {"app", "--keyboard=us", "--monkey=1", "a=b", "="}},
+      {{}, {}},
+  }));
+  CHECK(mask.arguments(plain) == shown);
+  CHECK(mask.arguments(shown) == shown);
+}
+
 TEST_CASE("names say what is secret") {
   for (const char* name : {"PASSWORD",
                            "dbPassword",
