@@ -1,6 +1,7 @@
 # What every target of the tree shares: warnings as errors, sanitizers, and the few kinds of target there are.
 
 option(HATCHD_SANITIZE "AddressSanitizer and UndefinedBehaviorSanitizer" OFF)
+option(HATCHD_FUZZ "the fuzzers of tests/fuzz, in place of the other tests; takes clang" OFF)
 
 add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror
                     -fstack-protector-strong -fno-omit-frame-pointer)
@@ -14,6 +15,10 @@ if(HATCHD_SANITIZE)
   # GCC: instrumented code defeats its flow analysis; <regex> then warns of itself.
   add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   add_link_options(-fsanitize=address,undefined)
+endif()
+if(HATCHD_FUZZ)
+  # g++ is the compiler here: clang's opinions do not count. Its `function` check cannot cope with coroutines (LLVM 14).
+  add_compile_options(-fsanitize=fuzzer-no-link -fno-sanitize=function -Wno-error)
 endif()
 add_link_options(-Wl,-z,relro,-z,now)
 
