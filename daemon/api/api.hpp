@@ -33,6 +33,7 @@ struct Api {
   std::vector<std::string> targets;  // configured names
   bool discovers_targets = false;    // "*" is configured: more names come from the finder
   bool ready = false, stopping = false;
+  audit::Audit* audit = nullptr;  // set before the first request
 };
 
 // hatches.cpp
@@ -47,6 +48,8 @@ Answer cancel_run(Api& api, const http::Context& context);
 Answer follow_run(Api& api, const http::Context& context);
 // artifacts.cpp
 Answer get_artifact(Api& api, const http::Context& context);
+// audit.cpp
+Answer show_audit(Api& api, const http::Context& context);
 // targets.cpp
 Answer list_targets(Api& api, const http::Context& context);
 Answer show_target(Api& api, const http::Context& context);
@@ -68,6 +71,10 @@ std::string hatch_id_of(const http::Context& context);
 boost::asio::awaitable<std::vector<std::string>> target_names(Api& api);
 std::vector<std::string> visible(const std::vector<std::string>& names, const access::Caller& caller,
                                  std::string_view hatch);
+// A page's length from ?limit=, at most 200.
+Result<std::size_t> limit_of(const http::Request& request);
+// params-invalid at one place.
+Problem invalid(std::string pointer, std::string detail);
 // A problem in the form that the client asked for.
 http::Response refused(const Problem& problem, const http::Context& context);
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <boost/json.hpp>
+#include <charconv>
 
 #include "api/api.hpp"
 #include "base/json.hpp"
@@ -51,6 +52,22 @@ std::vector<std::string> visible(const std::vector<std::string>& names, const ac
   for (const std::string& name : names)
     if (access::sees(caller, hatch, name)) seen.push_back(name);
   return seen;
+}
+
+Problem invalid(std::string pointer, std::string detail) {
+  Problem problem{"params-invalid", "a parameter is not valid: " + pointer};
+  problem.errors.push_back({std::move(pointer), std::move(detail)});
+  return problem;
+}
+
+Result<std::size_t> limit_of(const http::Request& request) {
+  constexpr std::size_t fallback = 50, most = 200;
+  const std::string_view text = request.query_value("limit").value_or("");
+  if (text.empty()) return fallback;
+  std::size_t limit = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), limit);
+  if (error == std::errc() && end == text.data() + text.size() && limit >= 1 && limit <= most) return limit;
+  return tl::unexpected(invalid("/limit", "must be a number from 1 to " + std::to_string(most)));
 }
 
 http::Response refused(const Problem& problem, const http::Context& context) {

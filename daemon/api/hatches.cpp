@@ -3,6 +3,7 @@
 
 #include "api/api.hpp"
 #include "base/json.hpp"
+#include "hatch/json.hpp"
 
 namespace hatchd::api {
 
@@ -36,6 +37,29 @@ boost::asio::awaitable<Result<View>> view_of(Api& api, const http::Context& cont
   co_return view;
 }
 
+// Rests that the caller may know of, as the entry's `resting`.
+json::object described(const Api& api, const http::Context& context, const catalogue::Hatch& hatch, const View& view) {
+  json::object entry = catalogue::describe(hatch, door_of(api, context), view.targets);
+  json::array resting;
+  for (const runs::Admission::Rest& rest : api.runner.resting(hatch))
+    if (access::sees(context.caller, hatch.id, rest.target))
+      resting.push_back(json::object{{"target", rest.target.empty() ? json::value(nullptr) : json::value(rest.target)},
+                                     {"crashes", rest.crashes},
+                                     {"seconds", rest.seconds}});
+  if (!resting.empty()) entry["resting"] = std::move(resting);
+  return entry;
+}
+
+std::string resting_text(const Api& api, const http::Context& context, const catalogue::Hatch& hatch) {
+  std::string text;
+  for (const runs::Admission::Rest& rest : api.runner.resting(hatch))
+    if (access::sees(context.caller, hatch.id, rest.target))
+      text += "  " + hatch.id + (rest.target.empty() ? "" : " on " + rest.target) + " rests for " +
+              std::to_string(rest.seconds) + " s more: it crashed " + std::to_string(rest.crashes) +
+              " times in a row\n";
+  return hatch::printable(text, true);
+}
+
 }  // namespace
 
 Answer list_hatches(Api& api, const http::Context& context) {
@@ -44,13 +68,15 @@ Answer list_hatches(Api& api, const http::Context& context) {
   // A token whose scope names hatches does not learn of plugins that have none.
   const std::vector<catalogue::Absent> absent =
       context.caller.hatches.empty() ? view->catalogue->absent() : std::vector<catalogue::Absent>{};
-  if (http::format_of(context.request, context.fallback) == http::Format::text)
-    co_return http::text_response(200, catalogue::list_text(view->hatches, absent));
-  const catalogue::Door door = door_of(api, context);
+  if (http::format_of(context.request, context.fallback) == http::Format::text) {
+    std::string text = catalogue::list_text(view->hatches, absent), resting;
+    for (const catalogue::Hatch* hatch : view->hatches) resting += resting_text(api, context, *hatch);
+    if (!resting.empty()) text += "\nresting\n" + resting;
+    co_return http::text_response(200, std::move(text));
+  }
   json::object body;
   json::array& hatches = body["hatches"].emplace_array();
-  for (const catalogue::Hatch* hatch : view->hatches)
-    hatches.push_back(catalogue::describe(*hatch, door, view->targets));
+  for (const catalogue::Hatch* hatch : view->hatches) hatches.push_back(described(api, context, *hatch, *view));
   json::array& plugins = body["unavailable"].emplace_array();
   for (const catalogue::Absent& plugin : absent) plugins.push_back(catalogue::describe(plugin));
   co_return http::json_response(200, pretty(body) + "\n");
@@ -72,10 +98,13 @@ Answer describe_hatch(Api& api, const http::Context& context) {
         break;
       }
   if (!found) co_return refused(found.error(), context);
-  const catalogue::Door door = door_of(api, context);
-  if (http::format_of(context.request, context.fallback) == http::Format::text)
-    co_return http::text_response(200, catalogue::page_text(**found, door, view->targets));
-  co_return http::json_response(200, pretty(catalogue::describe(**found, door, view->targets)) + "\n");
+  if (http::format_of(context.request, context.fallback) == http::Format::text) {
+    std::string text = catalogue::page_text(**found, door_of(api, context), view->targets);
+    if (const std::string resting = resting_text(api, context, **found); !resting.empty())
+      text += "\nRESTING\n" + resting;
+    co_return http::text_response(200, std::move(text));
+  }
+  co_return http::json_response(200, pretty(described(api, context, **found, *view)) + "\n");
 }
 
 }  // namespace hatchd::api

@@ -113,15 +113,27 @@ Result<std::string> reason_of(const http::Context& context, const http::Invocati
   return tl::unexpected(std::move(problem));
 }
 
-// Is the target there, now? What the finder says counts: gone and ambiguous are known before anything is started.
-boost::asio::awaitable<Result<void>> present(Api& api, std::string name) {
+json::object identity_of(const json::object& target) {
+  json::object identity;
+  if (const json::array* processes = array_of(target, "processes"))
+    for (const json::value& value : *processes) {
+      const json::object* process = value.if_object();
+      if (!process || (!identity.empty() && !flag_of(*process, "main"))) continue;
+      identity = {{"pid", number_of(*process, "pid")}, {"started", text_of(*process, "started")}};
+    }
+  return identity;
+}
+
+// Is the target there, now? What the finder says counts: gone and ambiguous are known before anything is started. The
+// answer is who it is: pid and start of its main process.
+boost::asio::awaitable<Result<json::object>> present(Api& api, std::string name) {
   auto listed = co_await api.finder.list(name);
   if (!listed) co_return tl::unexpected(listed.error());
   for (const json::value& value : *listed) {
     const json::object* target = value.if_object();
     if (!target || text_of(*target, "name") != name) continue;
     const std::string state = text_of(*target, "state");
-    if (state == "up") co_return Result<void>{};
+    if (state == "up") co_return identity_of(*target);
     const bool ambiguous = state == "ambiguous";
     Problem problem{ambiguous ? "target-ambiguous" : "target-gone",
                     "target " + name + " is " + (state.empty() ? "gone" : state)};
@@ -191,6 +203,7 @@ Answer invoke(Api& api, const http::Context& context) {
   runs::Order order;
   order.hatch = std::shared_ptr<const catalogue::Hatch>(catalogue, &hatch);
   order.caller = context.caller;
+  order.origin = audit::origin_of(context.request);
 
   // The form of the answer, the target, the profile, the parameters.
   const auto wanted = wanted_by(context, *invocation, hatch);
@@ -234,14 +247,17 @@ Answer invoke(Api& api, const http::Context& context) {
   if (masked.is_object()) order.masked = masked.get_object();
 
   // The target as it is now.
-  if (!order.target.empty())
-    if (auto there = co_await present(api, order.target); !there) {
+  if (!order.target.empty()) {
+    auto there = co_await present(api, order.target);
+    if (there) order.target_identity = std::move(*there);
+    if (!there) {
       if (!invocation->dry_run) co_return refused(there.error(), context);
       runs::Run none;
       none.target = order.target;
       none.error = there.error();
       co_return preflight_reply(none, hatch, wanted->format);
     }
+  }
   order.preflight = invocation->dry_run;
   if (order.preflight && !hatch.preflight) {  // nothing more to ask: all that is checked for every hatch was checked
     runs::Run none;

@@ -12,21 +12,12 @@ namespace json = boost::json;
 
 namespace {
 
-constexpr std::size_t default_limit = 50, max_limit = 200;
-
-Problem invalid(std::string pointer, std::string detail) {
-  Problem problem{"params-invalid", "a parameter is not valid: " + pointer};
-  problem.errors.push_back({std::move(pointer), std::move(detail)});
-  return problem;
-}
-
 Result<runs::Store::Query> query_of(const http::Request& request) {
   runs::Store::Query query;
   const auto value = [&](std::string_view name) { return std::string(request.query_value(name).value_or("")); };
   query.hatch = value("hatch");
   query.target = value("target");
   query.after = value("after");
-  query.limit = default_limit;
   if (const std::string state = value("state"); !state.empty()) {
     query.state = runs::parse_state(state);
     if (!query.state) {
@@ -37,11 +28,9 @@ Result<runs::Store::Query> query_of(const http::Request& request) {
   }
   if (!query.after.empty() && !is_ulid(query.after))
     return tl::unexpected(invalid("/after", "must be the id of a run"));
-  if (const std::string limit = value("limit"); !limit.empty()) {
-    const auto [end, error] = std::from_chars(limit.data(), limit.data() + limit.size(), query.limit);
-    if (error != std::errc() || end != limit.data() + limit.size() || query.limit < 1 || query.limit > max_limit)
-      return tl::unexpected(invalid("/limit", "must be a number from 1 to " + std::to_string(max_limit)));
-  }
+  const auto limit = limit_of(request);
+  if (!limit) return tl::unexpected(limit.error());
+  query.limit = *limit;
   return query;
 }
 
@@ -120,6 +109,14 @@ Answer cancel_run(Api& api, const http::Context& context) {
   const runs::LivePtr live = api.runner.live(run->id);
   if (!live || live->over)
     co_return refused(Problem{"run-ended", "the run has ended: it is " + std::string(to_string(run->state))}, context);
+  if (api.audit) {
+    json::object line = audit::entry("cancel");
+    line["run"] = run->id;
+    line["hatch"] = run->hatch;
+    line["target"] = run->target.empty() ? json::value(nullptr) : json::value(json::object{{"name", run->target}});
+    audit::add_caller(line, context.caller, audit::origin_of(context.request));
+    api.audit->write(line, false);
+  }
   api.runner.cancel(live);
   // Most runs end at once when they are asked to: then the answer is the end.
   co_await api.runner.wait(live, std::chrono::steady_clock::now() + 2s);

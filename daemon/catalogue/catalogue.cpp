@@ -43,6 +43,7 @@ Hatch hatch_from(const std::string& plugin, const json::object& entry) {
       std::chrono::milliseconds(std::clamp<std::int64_t>(number_of(entry, "cooldown_ms"), 0, 24 * 3600 * 1000));
   hatch.max_pause = std::chrono::microseconds(std::max<std::int64_t>(0, number_of(entry, "max_pause_us")));
   hatch.concurrency = static_cast<unsigned>(std::clamp<std::int64_t>(number_of(entry, "concurrency", 1), 1, 1000));
+  hatch.queue = static_cast<unsigned>(std::clamp<std::int64_t>(number_of(entry, "queue"), 0, 1000));
   hatch.parameters = {{"type", "object"}};
   if (const json::object* parameters = object_of(entry, "parameters")) hatch.parameters = *parameters;
   // A name that the hatch does not know is a typing error, never something to pass on.

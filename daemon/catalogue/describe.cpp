@@ -159,6 +159,7 @@ json::object describe(const Hatch& hatch, const Door& door, const std::vector<st
   object["timeout_ms"] = hatch.timeout.count();
   object["cooldown_ms"] = hatch.cooldown.count();
   object["concurrency"] = hatch.concurrency;
+  object["queue"] = hatch.queue;
   json::object& needs = object["needs"].emplace_object();
   needs["capabilities"] = json::value_from(hatch.capabilities);
   needs["requirements"] = json::value_from(hatch.requirements);

@@ -25,6 +25,7 @@ struct Hatch {
   std::chrono::milliseconds timeout{30000}, cooldown{0};
   std::chrono::microseconds max_pause{0};
   unsigned concurrency = 1;        // for each target
+  unsigned queue = 0;              // how many may wait for their turn, for each target
   boost::json::object parameters;  // schema
   std::vector<std::string> flags, capabilities, renderings, artifact_types, requirements, profiles;
   bool enabled = false;

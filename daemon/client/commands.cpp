@@ -266,6 +266,13 @@ int console(const Client& client, const std::string& id) {
                 client.options, client.screen);
 }
 
+int audit(const Client& client, const std::map<std::string, std::string>& filter) {
+  Fields query = target_of(client.options);
+  for (const auto& [name, value] : filter)
+    if (!value.empty()) query.emplace_back(name, value);
+  return tell(client, {"GET", with_query("/v1/audit", query), {}});
+}
+
 int health(const Client& client) { return tell(client, {"GET", "/readyz", {}}); }
 
 }  // namespace hatchd::client

@@ -1,6 +1,7 @@
 // The commands of hatchctl, one function each: ask the daemon, print what it says, turn its status into an exit code.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,8 @@ int show(const Client& client, const std::string& run);
 int follow(const Client& client, const std::string& run);
 int cancel(const Client& client, const std::string& run);
 int console(const Client& client, const std::string& id);
+// `filter`: query of GET /v1/audit; empty values are left out.
+int audit(const Client& client, const std::map<std::string, std::string>& filter);
 int health(const Client& client);
 
 // A problem of the client's own, on stderr (with --json on stdout, as the server's are); its exit code.

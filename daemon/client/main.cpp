@@ -1,5 +1,6 @@
 // hatchctl: the client of hatchd. The command line, and nothing else.
 #include <CLI/CLI.hpp>
+#include <map>
 
 #include <algorithm>
 #include <boost/json/value.hpp>
@@ -135,6 +136,16 @@ int main(int argc, char** argv) {
   command("console", "Talk to the target through an interactive hatch", [&](const Client& c) { return console(c, id); })
       ->add_option("id", id, "group.verb")
       ->required();
+  std::map<std::string, std::string> audit_filter;  // by the names of the route's query
+  CLI::App* audit_command =
+      command("audit", "Who did what, newest first", [&](const Client& c) { return audit(c, audit_filter); });
+  for (const auto& [name, help] :
+       {std::pair{"event", "Only begin, end, cancel, …; refused: who was not let"},
+        std::pair{"run", "Only lines about this run"}, std::pair{"hatch", "Only lines about this hatch"},
+        std::pair{"caller", "Only what this user or token did"}, std::pair{"outcome", "Only ends in this state"},
+        std::pair{"since", "From this time on, such as 2026-11-23T14:40"}, std::pair{"until", "Before this time"},
+        std::pair{"limit", "At most so many"}, std::pair{"after", "Only older ones than this line"}})
+    audit_command->add_option("--" + std::string(name), audit_filter[name], help);
   command("health", "Is the daemon ready?", health);
   std::string shell;
   CLI::App* completion_command = app.add_subcommand("completion", "A script that teaches your shell to complete");

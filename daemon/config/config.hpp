@@ -62,7 +62,7 @@ struct Plugin {
 struct Hatch {
   std::optional<bool> enabled;
   std::optional<std::chrono::milliseconds> timeout, cooldown;
-  std::optional<unsigned> concurrency;
+  std::optional<unsigned> concurrency, queue;
   std::optional<std::chrono::microseconds> max_pause;
   bool recipe = false;  // it has a kind: the hatch is written here, and no plugin brings it
   std::string role;     // raises it
@@ -75,6 +75,14 @@ struct Runs {
   std::uint64_t keep_bytes = 2ull << 30;
   std::chrono::seconds keep_age{30 * 24 * 3600};
   std::string min_free = "5%";
+  unsigned concurrency = 32;  // runs under way at once, of all hatches together
+};
+
+struct Audit {
+  std::string file;                      // empty: audit/audit.jsonl in runs.directory
+  std::uint64_t max_bytes = 8ull << 20;  // of one file
+  unsigned keep = 8;                     // old files beside it
+  bool journal = true;                   // to journald as well, where it is there
 };
 
 struct Users {  // whom the processes become when hatchd starts as root
@@ -91,6 +99,7 @@ struct Config {
   std::map<std::string, Plugin> plugins;
   std::map<std::string, Hatch> hatches;
   Runs runs;
+  Audit audit;
   Users users;
   std::vector<std::string> plugin_directories;  // where packaged plugins are; found beside the binary when empty
   std::chrono::milliseconds grace{10000};       // for an orderly end

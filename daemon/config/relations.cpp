@@ -42,6 +42,7 @@ class Relations {
         if (member.value().is_object())
           hatch(member.value().get_object(), child("/hatches", std::string_view(member.key())));
     if (const json::object* runs = object_of(whole_, "runs")) kept(*runs);
+    if (const json::object* audit = object_of(whole_, "audit")) audited(*audit);
     duration(whole_, "grace", "", std::chrono::minutes(10));
     return std::move(errors_);
   }
@@ -116,6 +117,14 @@ class Relations {
     if (const json::object* keep = object_of(runs, "keep"))
       if (keep->contains("bytes") && !text_of(*keep, "bytes").empty() && !parse_size(text_of(*keep, "bytes")))
         fail("/runs/keep/bytes", "must be a size such as \"512MiB\" or \"2GiB\"");
+  }
+
+  void audited(const json::object& audit) {
+    if (const std::string file = text_of(audit, "file"); file.ends_with('/'))
+      fail("/audit/file", "must be the name of a file, such as /var/log/hatchd/audit.jsonl");
+    const auto bytes = parse_size(text_of(audit, "max_bytes"));
+    if (audit.contains("max_bytes") && (!bytes || *bytes < 64 * 1024))
+      fail("/audit/max_bytes", "must be a size of at least 64KiB, such as \"8MiB\"");
   }
 
   // Between nothing and `most`. That it is a duration at all, the schema says.

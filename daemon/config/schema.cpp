@@ -163,9 +163,15 @@ constexpr const char* text = R"json({
     },
     "audit": {
       "type": "object",
-      "description": "Who did what, as JSON lines.",
-      "properties": { "file": "@path" },
-      "required": ["file"],
+      "description": "Who did what, as JSON lines. Always on; see docs/audit.md.",
+      "default": {},
+      "properties": {
+        "file": { "type": "string", "format": "absolute-path",
+          "description": "In a folder of its own, which becomes the front's; audit/audit.jsonl in runs.directory when absent.", "examples": ["/var/log/hatchd/audit.jsonl"] },
+        "max_bytes": { "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$", "default": "8MiB", "description": "A file that is larger is rotated." },
+        "keep": { "type": "integer", "minimum": 0, "maximum": 1000, "default": 8, "description": "How many old files stay beside it." },
+        "journal": { "type": "boolean", "default": true, "description": "Goes to journald as well, where that is there." }
+      },
       "additionalProperties": false
     },
     "plugins": {
@@ -203,6 +209,7 @@ constexpr const char* text = R"json({
             "timeout": { "type": "string", "format": "duration", "description": "A run that lasts longer is ended." },
             "cooldown": { "type": "string", "format": "duration", "description": "How long to wait between two runs on a target." },
             "concurrency": { "type": "integer", "minimum": 1, "maximum": 1000, "description": "How many may run on a target at once." },
+            "queue": { "type": "integer", "minimum": 0, "maximum": 1000, "description": "How many more may wait for their turn on a target; 0 when absent: they are refused." },
             "max_pause": { "type": "string", "format": "duration", "description": "How long it may stop the target." },
             "role": { "type": "string", "enum": ["viewer", "operator", "admin"], "description": "Asks for a higher role than its effect does." },
             "effect": { "type": "string", "enum": ["observe", "act", "disrupt"], "description": "Raises its effect, never lowers it; of a recipe, its effect." },
@@ -257,6 +264,7 @@ constexpr const char* text = R"json({
           },
           "additionalProperties": false
         },
+        "concurrency": { "type": "integer", "minimum": 1, "maximum": 1000, "default": 32, "description": "How many may run at once, of all hatches together." },
         "min_free": { "type": "string", "pattern": "^([0-9]{1,2}%|[0-9]+(B|KiB|MiB|GiB|TiB))$", "default": "5%",
           "description": "Below this much free space artifacts are refused." }
       },

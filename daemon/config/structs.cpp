@@ -77,6 +77,7 @@ Hatch hatch(const json::object& from) {
   to.timeout = optional_duration<std::chrono::milliseconds>(from, "timeout");
   to.cooldown = optional_duration<std::chrono::milliseconds>(from, "cooldown");
   if (from.contains("concurrency")) to.concurrency = static_cast<unsigned>(number_of(from, "concurrency"));
+  if (from.contains("queue")) to.queue = static_cast<unsigned>(number_of(from, "queue"));
   to.max_pause = optional_duration<std::chrono::microseconds>(from, "max_pause");
   to.recipe = from.contains("kind");
   to.role = text_of(from, "role");
@@ -92,6 +93,16 @@ Runs runs(const json::object& from) {
   to.keep_bytes = parse_size(text_of(keep, "bytes")).value_or(to.keep_bytes);
   if (keep.contains("age")) to.keep_age = duration_of<std::chrono::seconds>(keep, "age");
   to.min_free = text_of(from, "min_free", to.min_free);
+  to.concurrency = static_cast<unsigned>(number_of(from, "concurrency", to.concurrency));
+  return to;
+}
+
+Audit audit(const json::object& from) {
+  Audit to;
+  to.file = text_of(from, "file");
+  to.max_bytes = parse_size(text_of(from, "max_bytes")).value_or(to.max_bytes);
+  to.keep = static_cast<unsigned>(number_of(from, "keep", to.keep));
+  to.journal = flag_of(from, "journal", to.journal);
   return to;
 }
 
@@ -118,6 +129,7 @@ Config to_structs(const json::object& effective) {
   for (const auto& member : section(effective, "hatches"))
     config.hatches[member.key()] = hatch(member.value().as_object());
   config.runs = runs(section(effective, "runs"));
+  config.audit = audit(section(effective, "audit"));
   const json::object& users = section(effective, "users");
   config.users = {text_of(users, "front", config.users.front), text_of(users, "targets", config.users.targets),
                   text_of(users, "plugins", config.users.plugins)};

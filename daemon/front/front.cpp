@@ -8,7 +8,10 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/json.hpp>
+#include <filesystem>
 
+#include "access/attempts.hpp"
+#include "audit/refusals.hpp"
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "base/mask.hpp"
@@ -101,6 +104,41 @@ Result<Reloadable> reloadable_of(const json::object& message, const Uids& uids) 
   return made;
 }
 
+runs::Limits limits_of(const config::Runs& runs) {
+  runs::Limits limits;
+  limits.admission.running = runs.concurrency;
+  return limits;
+}
+
+// Opens the audit and completes it after a crash. `fds`: audit directory, and the last one is journald's.
+std::unique_ptr<audit::Audit> audit_of(link::Message& setup, const config::Audit& config) {
+  const std::string file = std::filesystem::path(config.file).filename().string();
+  UniqueFd journal;
+  if (flag_of(setup.body, "journal")) {
+    journal = std::move(setup.fds.back());
+    setup.fds.pop_back();
+  }
+  auto made = std::make_unique<audit::Audit>(std::move(setup.fds[1]), file.empty() ? "audit.jsonl" : file,
+                                             audit::Bounds{config.max_bytes, config.keep}, std::move(journal));
+  const auto recovered = made->recover();
+  if (!recovered)
+    log::error("the audit cannot be written", {{"why", recovered.error().detail}});
+  else if (recovered->cut > 0 || recovered->completed > 0)
+    log::warning("the audit is completed after a crash",
+                 {{"torn_bytes", recovered->cut}, {"runs", recovered->completed}});
+  return made;
+}
+
+// Is it a call that somebody made and that was not let? Reading what is not there is not; nor is a run that failed.
+bool is_refused_call(const http::Request& request, const http::Response& response) {
+  if (response.code.empty() || response.status == 424 || response.status == 500) return false;
+  for (const auto& [name, value] : response.headers)
+    if (name == "Location") return false;
+  const bool reads = request.method == "GET" || request.method == "HEAD";
+  const unsigned status = response.status;
+  return !reads || status == 401 || status == 403 || status == 421 || status == 429 || status == 503;
+}
+
 // What the front is made of, in the order in which each part needs the ones before it. `disk` and `config` are ready.
 struct Front {
   asio::io_context& io;
@@ -115,6 +153,8 @@ struct Front {
   api::Api api;
   http::Pipeline pipeline;
   http::Listener listener;
+  std::unique_ptr<audit::Audit> audit;
+  audit::Refusals refusals;
   int exit_status = 0;
 
   Front(asio::io_context& io, link::Channel channel, const json::object& setup, Uids uids, Reloadable first,
@@ -128,12 +168,15 @@ struct Front {
                 [this](const std::string& name) {
                   return supervisor.send("plugin", {{"plugin", name}});
                 }),
-        runner(io.get_executor(), plugins, store, disk, pool, {}),
+        runner(io.get_executor(), plugins, store, disk, pool, limits_of(first.config.runs)),
         finder(io.get_executor()),
         api{first.catalogue, runner, pool, finder, [this] { return pipeline.policy(); }, listeners_of(setup), {}},
         pipeline(routes(api), std::move(first.policy), first.config.hosts),
         listener(
-            io, [this](const http::Request& request) { return pipeline.answer(request); }, limits_of_house()) {
+            io, [this](const http::Request& request) { return pipeline.answer(request); }, limits_of_house(),
+            [this](const http::Request& request, const http::Response& response, std::chrono::microseconds) {
+              note_refusal(request, response);
+            }) {
     set_targets(first.config);
     listener.use(first.tls);
   }
@@ -150,6 +193,12 @@ struct Front {
   asio::awaitable<void> reload(json::object message) {
     auto work = [this, message] { return reloadable_of(message, uids); };
     Result<Reloadable> made = co_await pool.run(std::move(work));
+    if (audit) {
+      json::object line = audit::entry("reload");
+      line["outcome"] = made ? "succeeded" : "failed";
+      line["detail"] = made ? json::value(nullptr) : json::value(made.error().detail);
+      audit->write(line, true);
+    }
     if (!made) {
       supervisor.send("reload-refused", {{"problem", to_json(made.error())}});
       co_return;
@@ -168,7 +217,54 @@ struct Front {
 
   void plugin_ended(const json::object& body) {
     plugins.ended(text_of(body, "plugin"), static_cast<pid_t>(number_of(body, "pid")),
-                  link::death_text(text_of(body, "how"), static_cast<int>(number_of(body, "status"))));
+                  link::death_text(text_of(body, "how"), static_cast<int>(number_of(body, "status"))),
+                  std::chrono::milliseconds(std::clamp<std::int64_t>(number_of(body, "rest_ms"), 0, 60'000)));
+  }
+
+  void use(std::unique_ptr<audit::Audit> made) {
+    audit = std::move(made);
+    runner.use(*audit);
+    api.audit = audit.get();
+    audit->start([this] { asio::post(io, [this] { runner.audit_moved(); }); });
+    audit->write(audit::entry("start"), true);
+    asio::co_spawn(io, count_refusals(), asio::detached);
+  }
+
+  void note_refusal(const http::Request& request, const http::Response& response) {
+    if (!audit || !is_refused_call(request, response)) return;
+    audit::Refusal call;
+    call.source = access::source_of(request.peer);
+    call.origin = audit::origin_of(request);
+    call.caller.name = response.caller;
+    call.caller.via = request.header("authorization").empty() ? (request.peer.local ? "unix" : "anonymous") : "token";
+    call.caller.login = request.peer.login;
+    if (request.peer.local) call.caller.uid = request.peer.uid;
+    call.code = response.code;
+    call.status = response.status;
+    call.method = request.method;
+    call.path = request.path;
+    for (const std::string_view door : {"/v1/hatches/", "/"})
+      if (call.hatch.empty() && request.path.starts_with(door) && request.method == "POST")
+        call.hatch = request.path.substr(door.size());
+    if (const auto line = refusals.note(call, std::chrono::steady_clock::now())) audit->write_refused(*line);
+  }
+
+  asio::awaitable<void> count_refusals() {
+    asio::steady_timer timer(io);
+    for (;;) {
+      timer.expires_after(10s);
+      boost::system::error_code error;
+      co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+      if (error) co_return;
+      for (const json::object& line : refusals.due(std::chrono::steady_clock::now())) audit->write_refused(line);
+    }
+  }
+
+  void end_audit() {
+    if (!audit) return;
+    for (const json::object& line : refusals.rest()) audit->write_refused(line);
+    audit->write(audit::entry("stop"), true);
+    audit->finish();
   }
 
   // Messages of the supervisor, until it says stop or is gone.
@@ -217,6 +313,7 @@ struct Front {
     co_await runner.stop(until - grace / 10);
     const SteadyTime last = until + 1s;
     while (!closed && std::chrono::steady_clock::now() < last) co_await all_closed.wait(last);
+    end_audit();
     supervisor.send("stopped");
     io.stop();
   }
@@ -263,22 +360,24 @@ int serve(link::Channel supervisor, link::Message setup) {
   mask::use({{"mask", first->config.mask}});
 
   // History: what is on disk, with interrupted runs recorded as such.
-  if (setup.fds.empty()) return fail({"internal", "no runs directory was handed over"});
+  if (setup.fds.size() < 2) return fail({"internal", "no directories for runs and audit were handed over"});
   auto disk = runs::Disk::open(setup.fds.front().get());
   if (!disk) return fail(disk.error());
   const runs::History history = runs::read_history(*disk);
 
   // The parts, put together.
   asio::io_context io(1);
+  const config::Audit audit = first->config.audit;
   Front front(io, std::move(supervisor), setup.body, uids, std::move(*first), *disk);
+  front.use(audit_of(setup, audit));
   for (const runs::Run& run : history.runs) front.store.put(run);
   log::info("history is read",
             {{"runs", history.runs.size()}, {"interrupted", history.interrupted}, {"unreadable", history.unreadable}});
 
   // Listeners: bound by the supervisor, in the order of the configuration.
-  for (std::size_t i = 0; i < front.api.listeners.size() && i + 1 < setup.fds.size(); ++i)
+  for (std::size_t i = 0; i < front.api.listeners.size() && i + 2 < setup.fds.size(); ++i)
     front.listener.add(
-        {std::move(setup.fds[i + 1]), !front.api.listeners[i].unix_path.empty(), i, front.api.listeners[i].tls});
+        {std::move(setup.fds[i + 2]), !front.api.listeners[i].unix_path.empty(), i, front.api.listeners[i].tls});
 
   // From here on the front answers.
   asio::co_spawn(io, front.obey(), asio::detached);

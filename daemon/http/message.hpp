@@ -71,6 +71,7 @@ struct Response {
   // For the access log and the metrics; set by the pipeline.
   std::string caller;  // "alice", "" when nobody was identified
   std::string route;   // the pattern, "" when none matched
+  std::string code;    // of a problem, "" for none
 
   Response& header(std::string name, std::string value) {
     headers.emplace_back(std::move(name), std::move(value));

@@ -52,7 +52,7 @@ constexpr Entry table[] = {
     {"internal", 500, "An error of hatchd itself"},
     {"shutting-down", 503, "hatchd is shutting down", 5},
     {"overloaded", 503, "hatchd is busy", 1},
-    {"audit-unwritable", 503, "The audit cannot be written", 30},
+    {"audit-unwritable", 503, "The audit cannot be written", 5},
     {"no-space", 507, "There is no room for artifacts"},
 };
 
@@ -134,6 +134,7 @@ Response problem_response(const Problem& whole, const Request& request, Format f
   // An unknown code is a bug; its detail is kept, for it was written for people.
   Response response = format == Format::text ? text_response(entry.status, as_text(problem, entry))
                                              : json_response(entry.status, as_json(problem, entry, request, extra));
+  response.code = entry.code;
   if (format != Format::text) response.headers.back().second = "application/problem+json";
   if (entry.status == 401) response.header("WWW-Authenticate", "Bearer realm=\"hatchd\"");
   const unsigned seconds = retry_after.value_or(entry.retry_after);

@@ -50,7 +50,7 @@
 // ---- role "plugin" -------------------------------------------------------------------------------------------------------
 //   setup    {"plugin", "hatches": {ID: {["kind",] "timeout_ms", "max_pause_us"}, …} (the enabled ones; "ID kind" as key
 //            where there is a kind), "configuration": {…}, "profiles": {NAME: {…}}, "targets": [NAME…] allowed,
-//            "idle_ms", "grace_ms", "cache": bool} + [object, channel to front, channel to targets, (cache directory)]
+//            "idle_ms", "grace_ms", "max_runs", "cache": bool} + [object, channel to front, channel to targets, (cache directory)]
 //   front → plugin
 //   start    {"run": ULID, "hatch", ["kind",] "params": {…}, "format", "caller": {"name", "via"}, ["profile",]
 //            ["target", "processes",] "preflight": bool} + [the run's end of its run channel, (the run's end of the
@@ -77,18 +77,19 @@
 //
 // ---- role "front" --------------------------------------------------------------------------------------------------------
 //   setup    {RELOADABLE, "listeners": [{"unix": PATH} | {"tcp": "ADDRESS:PORT", "tls": bool}],
-//            "reserved_uids": [N…] (peers with these have no role), "admin_uids": [N…] (zero configuration), "temporary": bool}
-//            + [runs directory, listener…]
+//            "reserved_uids": [N…] (peers with these have no role), "admin_uids": [N…] (zero configuration), "temporary": bool,
+//            "journal": bool} + [runs directory, audit directory, listener…, (socket to journald)]
 //   supervisor → front: reload {RELOADABLE, "retire": [PLUGIN…] whose process the next run must not use}
 //            → reloaded {} | reload-refused {"problem"}, which changes nothing
 //
 //   RELOADABLE = {"configuration": the effective configuration without profiles and secrets of plugins, "catalogue": [MANIFEST
-//            whose HATCHes also have "enabled": bool, ["why_not", "remedy",] "role", "cooldown_ms", "concurrency", "timeout_ms",
-//            "max_pause_us", "profiles": [NAME…], ["bound_to": the only target it applies to]; or {"plugin", "problem"}],
+//            whose HATCHes also have "enabled": bool, ["why_not", "remedy",] "role", "cooldown_ms", "concurrency", "queue",
+//            "timeout_ms", "max_pause_us", "profiles": [NAME…], ["bound_to": the only target it applies to]; or {"plugin", "problem"}],
 //            "peers": {"users": {NAME: UID}, "groups": {NAME: GID}}, ["tls": {"certificate": PEM, "key": PEM}]}
 //
 //   front → supervisor: plugin {"plugin"}   → supervisor → front: plugin {"plugin", "pid"} + [channel] | plugin-refused {"plugin", "problem"}
-//   supervisor → front: plugin-ended {"plugin", "pid", "how": "exit"|"signal", "status", "idle": bool}
+//   supervisor → front: plugin-ended {"plugin", "pid", "how": "exit"|"signal", "status", "idle": bool,
+//            ["rest_ms": how long it waits before it starts the next one]}
 //   front → supervisor: stopped {}    all runs ended and recorded; the front exits
 #pragma once
 

@@ -88,9 +88,9 @@ Answer answer_of(link::Outcome& outcome) {
 
 }  // namespace
 
-asio::awaitable<void> Runner::conduct(LivePtr live, Order order) {
+asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr<Admission::Slot> slot) {
   Run& run = live->run;
-  Admission::Slot slot(admission_, *order.hatch, order.target, live->begun, live->preflight);
+  const std::uint64_t audited = audit_begin(live, order);
 
   // On disk before it starts, so that a crash of hatchd leaves its trace; what only looks need not outlast a power cut.
   if (!live->preflight) {
@@ -108,7 +108,10 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order) {
   } else {
     // What throws here is a lack of descriptors or memory, or a bug: the run ends all the same.
     try {
-      co_await hand_over(live, order);
+      auto recorded = co_await audit_durable(audited);
+      if (!recorded) end(live, State::failed, std::move(recorded.error()));
+      if (!is_over(run.state) && slot->waits()) co_await take_turn(live, order, slot);
+      if (!is_over(run.state)) co_await hand_over(live, order);
       if (!is_over(run.state)) co_await attend(live);
       if (!is_over(run.state)) co_await conclude(live);
     } catch (const std::exception& error) {
@@ -119,13 +122,15 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order) {
 
   // Its process is gone or given up on. Whoever sees its end may start the next at once, so the place is given back
   // before the record, which takes a while, is written.
-  slot.leave();
+  slot->leave(now(), run.state == State::crashed);
+  turn_.notify();
   if (live->channel) live->channel->close();
   while (!live->channel_over) co_await live->changed.wait();  // close() ends it at once
   if (live->link) live->link->runs.erase(run.id);
   live->link.reset();
   co_await artifacts_.finish(run.id);
   co_await record(live, true);
+  audit_end(live, order);
 
   json::object result{{"state", to_string(run.state)}, {"href", "/v1/runs/" + run.id}};
   if (!run.verdict.empty()) result["verdict"] = run.verdict;
@@ -140,6 +145,18 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order) {
                           {"caller", run.caller},
                           {"ms", run.duration_ms}});
   co_await prune();
+}
+
+// Until its turn has come. Meanwhile it is queued, and may be cancelled.
+asio::awaitable<void> Runner::take_turn(LivePtr live, const Order& order, std::shared_ptr<Admission::Slot> slot) {
+  SteadyTime again;
+  while (!live->cancel_asked && !slot->start(now(), again)) co_await turn_.wait(again);
+  if (live->cancel_asked)
+    co_return end(live, State::cancelled,
+                  Problem{"run-cancelled", stopping_ ? "hatchd stopped while the run waited for its turn"
+                                                     : "the run was cancelled while it waited for its turn"});
+  begin(live, order);
+  turn_.notify();  // the next in the queue looks whether there is room for it, too
 }
 
 // Gets the run to its plugin's process: until it has said something about the run, or went away. A process that left

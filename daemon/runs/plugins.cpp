@@ -12,6 +12,8 @@ using namespace std::chrono_literals;
 namespace {
 // Opening a plugin with large libraries takes a second at worst; the supervisor may be in a back-off before that.
 constexpr auto start_limit = 15s;
+// Of a process that keeps ending. A shorter rest is waited for.
+constexpr auto patience = 2s;
 }  // namespace
 
 asio::awaitable<Result<std::shared_ptr<PluginLink>>> Plugins::get(std::string name) {
@@ -52,13 +54,21 @@ void Plugins::refused(const std::string& name, Problem problem) {
   changed_.notify();
 }
 
-void Plugins::ended(const std::string& name, pid_t pid, std::string how) {
+void Plugins::ended(const std::string& name, pid_t pid, std::string how, std::chrono::milliseconds rest) {
+  slots_[name].rest_until = std::chrono::steady_clock::now() + rest;
   for (const auto& weak : slots_[name].all) {
     const auto link = weak.lock();
     if (!link || link->pid != pid || !link->how.empty()) continue;
     link->how = std::move(how);
     return link->changed.notify();
   }
+}
+
+unsigned Plugins::rest(const std::string& name, SteadyTime now) const {
+  const auto at = slots_.find(name);
+  if (at == slots_.end() || (at->second.link && !at->second.link->gone)) return 0;
+  const auto left = at->second.rest_until - now;
+  return left <= patience ? 0 : static_cast<unsigned>(std::chrono::ceil<std::chrono::seconds>(left).count());
 }
 
 void Plugins::close() {

@@ -40,9 +40,13 @@ class Plugins {
   // What the supervisor says.
   void arrived(const std::string& name, pid_t pid, link::Channel channel);
   void refused(const std::string& name, Problem problem);
-  void ended(const std::string& name, pid_t pid, std::string how);
+  // `rest`: how long the supervisor waits before it starts the next one.
+  void ended(const std::string& name, pid_t pid, std::string how, std::chrono::milliseconds rest = {});
   // Its runs go on; the next run asks for a new process, which has a new setup.
   void retire(const std::string& name);
+
+  // Seconds until the plugin's process may start again, when that is too long for a run to wait for; else 0.
+  unsigned rest(const std::string& name, SteadyTime now) const;
 
   void close();  // every channel: plugin processes end when their front is gone
 
@@ -52,6 +56,7 @@ class Plugins {
     bool asked = false;
     unsigned answers = 0;  // counts refusals, so that each asker sees the one to its own question
     Problem refusal;
+    SteadyTime rest_until{};
     std::vector<std::weak_ptr<PluginLink>> all;  // with those that are retired or gone while somebody still asks how
   };
 

@@ -6,6 +6,7 @@
 
 #include "base/json.hpp"
 #include "base/log.hpp"
+#include "runs/audited.hpp"
 
 namespace hatchd::runs {
 
@@ -31,19 +32,28 @@ Runner::Runner(asio::any_io_executor executor, Plugins& plugins, Store& store, c
       disk_(disk),
       pool_(pool),
       limits_(limits),
+      admission_(limits.admission),
       artifacts_(disk, pool),
-      ended_(executor) {}
+      ended_(executor),
+      audited_(executor),
+      turn_(executor) {}
 
 tl::expected<LivePtr, Admission::Refusal> Runner::start(Order order) {
   if (stopping_) return tl::unexpected(Admission::Refusal{Problem{"shutting-down", "hatchd is stopping"}, 5});
   const SteadyTime now = std::chrono::steady_clock::now();
-  if (auto admitted = admission_.enter(*order.hatch, order.target, now, order.preflight); !admitted)
-    return tl::unexpected(admitted.error());
+  const bool acts = order.effect != schema::Effect::observe && !order.preflight;
+  if (acts && audit_ && !audit_->writable()) return tl::unexpected(Admission::Refusal{unwritable(*audit_), 5});
+  if (const unsigned seconds = plugins_.rest(order.hatch->plugin, now); seconds > 0)
+    return tl::unexpected(Admission::Refusal{
+        Problem{"cooldown", "the process of plugin " + order.hatch->plugin + " ended again and again and rests for " +
+                                std::to_string(seconds) + " s more"},
+        seconds});
+  auto slot = admission_.enter(*order.hatch, order.target, now, order.preflight);
+  if (!slot) return tl::unexpected(slot.error());
 
   auto live = std::make_shared<Live>(executor_);
   live->preflight = order.preflight;
-  live->begun = now;
-  live->deadline = now + order.hatch->timeout + limits_.grace + limits_.backstop;
+  begin(live, order);
   Run& run = live->run;
   run.id = new_ulid();
   run.hatch = order.hatch->id;
@@ -61,7 +71,7 @@ tl::expected<LivePtr, Admission::Refusal> Runner::start(Order order) {
   live_[run.id] = live;
   if (!live->preflight) store_.put(run);
   live->events.add("state", {{"state", to_string(run.state)}});
-  asio::co_spawn(executor_, conduct(live, std::move(order)), [this, live](std::exception_ptr error) {
+  asio::co_spawn(executor_, conduct(live, std::move(order), std::move(*slot)), [this, live](std::exception_ptr error) {
     if (!error) return;
     // Whatever happens, nobody waits for a run that never ends.
     log::error("recording a run failed", {{"run", live->run.id}});
@@ -70,6 +80,16 @@ tl::expected<LivePtr, Admission::Refusal> Runner::start(Order order) {
     retire(live);
   });
   return live;
+}
+
+// Its time begins to count.
+void Runner::begin(const LivePtr& live, const Order& order) {
+  live->begun = std::chrono::steady_clock::now();
+  live->deadline = live->begun + order.hatch->timeout + limits_.grace + limits_.backstop;
+}
+
+std::vector<Admission::Rest> Runner::resting(const catalogue::Hatch& hatch) const {
+  return admission_.resting(hatch, std::chrono::steady_clock::now());
 }
 
 // Over: from here on nothing about it changes, and it is kept for followers only, who read its record and its events.
@@ -114,6 +134,7 @@ void Runner::cancel(const LivePtr& live) {
   live->cancel_asked = true;
   if (live->link) live->link->receiver.send("cancel", {{"run", live->run.id}});
   live->changed.notify();
+  turn_.notify();
 }
 
 LivePtr Runner::live(const std::string& id) const {

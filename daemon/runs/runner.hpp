@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "audit/audit.hpp"
+#include "audit/entry.hpp"
 #include "catalogue/catalogue.hpp"
 #include "runs/admission.hpp"
 #include "runs/artifacts.hpp"
@@ -26,19 +28,27 @@ struct Order {
   schema::Effect effect = schema::Effect::observe;
   access::Role role = access::Role::none;
   bool preflight = false;
+  audit::Origin origin;                 // of the request
+  boost::json::object target_identity;  // `pid` and `started` of its main process, as far as they are known
 };
 
 struct Limits {
   std::chrono::milliseconds grace{10000};     // between asking a run to stop and killing it
   std::chrono::milliseconds backstop{10000};  // beyond time limit and grace, when the plugin's process itself hangs
   std::size_t kept = 64 * 1024 * 1024;        // results in memory of runs that are over, since the disk refused them
+  Admission::Limits admission{};
 };
 
 class Runner {
  public:
   Runner(asio::any_io_executor executor, Plugins& plugins, Store& store, const Disk& disk, Pool& pool, Limits limits);
 
-  // Starts a run, or refuses: cooldown, busy (with the seconds to wait), shutting-down.
+  // Where runs are written down for those who ask who did what. Without it (in tests) they are not.
+  void use(audit::Audit& audit) { audit_ = &audit; }
+  // The audit wrote, or could not.
+  void audit_moved() { audited_.notify(); }
+
+  // Starts a run, or refuses with the seconds to wait: cooldown, busy, overloaded, audit-unwritable, shutting-down.
   tl::expected<LivePtr, Admission::Refusal> start(Order order);
   // Returns when the run is over or `until` has come.
   asio::awaitable<void> wait(LivePtr live, SteadyTime until = SteadyTime::max());
@@ -51,6 +61,8 @@ class Runner {
   // Result or rendering of a run, by the name of its file (disk.hpp).
   asio::awaitable<Result<std::string>> read(std::string id, std::string file);
   asio::awaitable<Result<UniqueFd>> open_artifact(std::string id, unsigned number);
+  // Targets on which a hatch rests since its runs crashed.
+  std::vector<Admission::Rest> resting(const catalogue::Hatch& hatch) const;
 
   struct Listed {
     std::vector<Run> runs;
@@ -66,7 +78,13 @@ class Runner {
 
  private:
   // conduct.cpp
-  asio::awaitable<void> conduct(LivePtr live, Order order);
+  asio::awaitable<void> conduct(LivePtr live, Order order, std::shared_ptr<Admission::Slot> slot);
+  asio::awaitable<void> take_turn(LivePtr live, const Order& order, std::shared_ptr<Admission::Slot> slot);
+  void begin(const LivePtr& live, const Order& order);
+  // audited.cpp
+  std::uint64_t audit_begin(const LivePtr& live, const Order& order);
+  asio::awaitable<Result<void>> audit_durable(std::uint64_t number);
+  void audit_end(const LivePtr& live, const Order& order);
   asio::awaitable<void> hand_over(LivePtr live, const Order& order);
   asio::awaitable<void> attend(LivePtr live);
   asio::awaitable<void> read_channel(LivePtr live);
@@ -88,6 +106,9 @@ class Runner {
   std::map<std::string, LivePtr> live_;  // under way
   std::deque<LivePtr> recent_;           // over, newest last: for followers
   Signal ended_;                         // a run left live_
+  audit::Audit* audit_ = nullptr;
+  Signal audited_;
+  Signal turn_;  // a run left its place, or got its turn
 };
 
 }  // namespace hatchd::runs

@@ -353,6 +353,7 @@ json::array catalogue(const Plugins& plugins, const config::Config& config) {
         if (limits.max_pause) hatch["max_pause_us"] = limits.max_pause->count();
         if (limits.cooldown) hatch["cooldown_ms"] = limits.cooldown->count();
         if (limits.concurrency) hatch["concurrency"] = *limits.concurrency;
+        if (limits.queue) hatch["queue"] = *limits.queue;
         if (!limits.role.empty()) hatch["role"] = limits.role;
         if (!limits.effect.empty()) hatch["effect"] = upper_of(text_of(hatch, "effect"), limits.effect);
       }

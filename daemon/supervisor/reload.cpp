@@ -15,11 +15,12 @@ namespace json = boost::json;
 namespace {
 
 // The one table; docs/configuration.md says the same. "*" stands for any name or index.
-constexpr std::array<std::string_view, 12> fixed{
+constexpr std::array<std::string_view, 14> fixed{
     "/listen/*/unix",  "/listen/*/mode",          "/listen/*/group",
     "/listen/*/tcp",   "/listen/*/tls",           "/listen/*/only",
     "/users",          "/runs/directory",         "/plugins/*/enabled",
     "/plugins/*/path", "/plugins/*/capabilities", "/plugin_directories",
+    "/audit",          "/runs/concurrency",
 };
 
 using Found = std::map<std::string, json::value>;

@@ -19,6 +19,7 @@
 #include <optional>
 #include <utility>
 
+#include "audit/journal.hpp"
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "base/mask.hpp"
@@ -27,6 +28,7 @@
 #include "config/tls.hpp"
 #include "http/tls.hpp"
 #include "link/protocol.hpp"
+#include "supervisor/audit_folder.hpp"
 #include "supervisor/plugins.hpp"
 #include "supervisor/reload.hpp"
 #include "supervisor/spawn.hpp"
@@ -145,6 +147,9 @@ class Supervisor {
     runs_ = UniqueFd{::open((directory + "/runs").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
     cache_ = UniqueFd{::open(cache.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
     if (!runs_ || !cache_) return refuse("internal", directory + ": " + errno_text(errno));
+    auto audit = open_audit_folder(service_.config, identities_.front);
+    if (!audit) return tl::unexpected(audit.error());
+    audit_ = std::move(*audit);
     return {};
   }
 
@@ -180,6 +185,7 @@ class Supervisor {
     auto process = spawn(front ? own_program() : worker_, title);
     if (!process) {
       log::error("cannot start a process", {{"process", title}, {"why", process.error().detail}});
+      if (child.kind == Child::Kind::plugin) refuse_plugin(child.name, process.error());
       return ended_early(child);
     }
     child.process = std::move(*process);
@@ -224,7 +230,7 @@ class Supervisor {
 
   void set_up_front() {
     json::array listeners;
-    std::vector<int> fds{runs_.get()};
+    std::vector<int> fds{runs_.get(), audit_.get()};
     for (std::size_t i = 0; i < listeners_.size(); ++i) {
       const Listener& listener = listeners_[i];
       listeners.push_back(listener.unix_path.empty()
@@ -232,6 +238,9 @@ class Supervisor {
                               : json::object{{"unix", listener.unix_path}});
       fds.push_back(listener.fd.get());
     }
+    // The front may make no socket of its own.
+    const UniqueFd journal = service_.config.audit.journal ? audit::connect_journal() : UniqueFd{};
+    if (journal) fds.push_back(journal.get());
     json::array reserved;
     for (const Identity* identity : {&identities_.front, &identities_.targets, &identities_.plugins})
       reserved.emplace_back(identity->uid ? *identity->uid : ::geteuid());
@@ -241,6 +250,7 @@ class Supervisor {
     setup["listeners"] = std::move(listeners);
     setup["reserved_uids"] = std::move(reserved);
     setup["admin_uids"] = json::value_from(service_.admin_uids);
+    setup["journal"] = static_cast<bool>(journal);
     setup["temporary"] = service_.temporary;
     front_.process.channel.send("setup", std::move(setup), fds);
     if (targets_.running()) introduce(front_, {{"as", "front"}});
@@ -278,6 +288,7 @@ class Supervisor {
     setup["plugin"] = child.name;
     setup["idle_ms"] = std::chrono::milliseconds(idle_limit).count();
     setup["grace_ms"] = std::chrono::milliseconds(run_grace).count();
+    setup["max_runs"] = service_.config.runs.concurrency;
     setup["cache"] = static_cast<bool>(cache);
     child.process.channel.send("setup", std::move(setup), fds);
     if (targets_.running()) {
@@ -623,11 +634,17 @@ class Supervisor {
       log::warning(
           "a process ended",
           {{"process", child.name}, {"pid", pid}, {"how", text_of(how, "how")}, {"status", number_of(how, "status")}});
+    const bool rests = !stopping_ && !child.retired && !idle && !(clean && child.kind == Child::Kind::plugin);
+    if (rests)
+      ended_early(child);
+    else
+      child.failures = 0;
     if (child.kind == Child::Kind::plugin && front_.running()) {
       json::object note = how;
       note["plugin"] = child.name;
       note["pid"] = pid;
       note["idle"] = idle;
+      if (rests) note["rest_ms"] = back_off(child.failures - 1).count();
       front_.process.channel.send("plugin-ended", std::move(note));
     }
     if (child.kind == Child::Kind::front) {
@@ -637,12 +654,6 @@ class Supervisor {
       if (stopping_ && stage_ == Stage::front) return next_stage_of_stop();
       if (next_) abandon("the front ended while it took it over");
     }
-    if (stopping_ || child.retired) return;
-    if (idle || (clean && child.kind == Child::Kind::plugin)) {
-      child.failures = 0;
-      return;
-    }
-    ended_early(child);
   }
 
   void ended_early(Child& child) {
@@ -694,7 +705,7 @@ class Supervisor {
   Service service_;
   std::string worker_;
   Identities identities_;
-  UniqueFd signals_, lock_, runs_, cache_;
+  UniqueFd signals_, lock_, runs_, cache_, audit_;
   std::vector<Listener> listeners_;
   Plugins plugins_;
   json::array catalogue_;

@@ -66,7 +66,8 @@ Result<std::unique_ptr<Runs::Active>> Runs::admit(link::Message& message) const 
   Task& task = active->task;
   task.id = text_of(body, "run");
   if (stopping_) return refuse("shutting-down", "the plugin's process is about to end");
-  if (runs_.size() >= max_runs) return refuse("busy", "this plugin has " + std::to_string(max_runs) + " runs already");
+  if (runs_.size() >= allowance_.max_runs)
+    return refuse("busy", "this plugin has " + std::to_string(allowance_.max_runs) + " runs already");
   if (message.fds.empty()) return not_allowed("a start without a run channel");
   task.channel = link::Channel{std::move(message.fds[0])};
 

@@ -30,12 +30,12 @@ struct Allowance {
   boost::json::object configuration, profiles;
   std::vector<std::string> targets;
   std::chrono::milliseconds grace{2000};
+  std::size_t max_runs = 64;
   UniqueFd cache;
 };
 
 class Runs {
  public:
-  static constexpr std::size_t max_runs = 64;
   static constexpr std::chrono::seconds targets_patience{5};
   static constexpr std::chrono::milliseconds pause_slack{250};
   static constexpr std::chrono::seconds sweep_patience{2};

@@ -55,6 +55,7 @@ Allowance allowance_of(json::object& setup) {
   if (json::value* profiles = setup.if_contains("profiles"); profiles && profiles->is_object())
     allowance.profiles = std::move(profiles->get_object());
   allowance.targets = texts_of(setup, "targets");
+  allowance.max_runs = static_cast<std::size_t>(std::clamp<std::int64_t>(number_of(setup, "max_runs", 64), 1, 1000));
   allowance.grace = std::chrono::milliseconds(std::clamp<std::int64_t>(number_of(setup, "grace_ms", 2000), 0, 60'000));
   return allowance;
 }

@@ -40,6 +40,9 @@ def check_still_answers(daemon, demo):
         ("busy", "run-timeout", "timed-out", r"1 s|1000 ms|time"),
         ("invalid-result", "run-failed", "failed", r"verdict"),
         ("bad-json", "run-failed", "failed", r"JSON"),
+        ("huge-result", "run-failed", "failed", r"more than 64 MiB"),
+        ("closes-everything", "run-crashed", "crashed", r"without an answer"),
+        ("aborts-in-destructor", "run-crashed", "crashed", r"SIGABRT|signal 6"),
     ],
 )
 def test_a_hatch_that_misbehaves(demo, name, code, state, says):
@@ -55,6 +58,47 @@ def test_a_hatch_that_misbehaves(demo, name, code, state, says):
         plugin = daemon.process("hatchd: plugin")
         assert plugin, "the plugin's process outlives its runs"
         check_still_answers(daemon, demo)
+
+
+def test_one_from_the_future_works(demo):
+    with with_plugin(demo, "future-minor") as daemon:
+        answer = daemon.run("broken.future-minor")
+        assert answer.status == 200 and answer.json()["result"]["verdict"] == "did without what is not there yet", answer
+        check_still_answers(daemon, demo)
+
+
+def test_a_flood_of_events_is_bounded(demo):
+    with with_plugin(demo, "floods-log") as daemon:
+        answer = daemon.run("broken.floods-log", timeout=90)
+        assert answer.status == 200 and answer.json()["state"] == "succeeded", answer
+        events = daemon.get(f"/v1/runs/{answer.json()['id']}/events", timeout=60)
+        assert len(events.body) < 64 * 1024 * 1024
+        assert "more events were dropped" in events.text
+        check_still_answers(daemon, demo)
+
+
+def test_repeated_crashes_earn_a_rest(demo):
+    with with_plugin(demo, "crashes") as daemon:
+        for _ in range(3):
+            assert daemon.run("broken.crashes").status == 424
+        answer = daemon.run("broken.crashes")
+        assert answer.status == 429, answer
+        problem = answer.json()
+        assert problem["code"] == "cooldown" and "crashed 3 times in a row and rests" in problem["detail"], problem
+        assert 1 <= int(answer.headers["retry-after"]) <= 10
+        [resting] = daemon.get("/v1/hatches/broken.crashes").json()["resting"]
+        assert resting["crashes"] == 3 and resting["target"] is None and 1 <= resting["seconds"] <= 10, resting
+        assert "broken.crashes rests for" in daemon.get("/v1/hatches?format=text").text
+        assert "broken.crashes rests for" in daemon.get("/broken.crashes").text
+        check_still_answers(daemon, demo)
+
+        def goes():
+            again = daemon.run("broken.crashes")
+            return again if again.status != 429 else None
+
+        again = wait_until("its rest to be over", goes, 30)
+        assert again.status == 424 and again.json()["code"] == "run-crashed", again
+        assert int(daemon.run("broken.crashes").headers["retry-after"]) > 10, "the next rest is twice as long"
 
 
 def test_text_of_a_crash(demo):

@@ -247,19 +247,46 @@ TEST_CASE("relations between keys are checked") {
   }
 }
 
+TEST_CASE("the audit, queues and limits as they are written, and as they are without a word") {
+  const Config none = from_json({}).config;
+  CHECK(none.audit.file.empty());
+  CHECK(none.audit.max_bytes == 8u << 20);
+  CHECK(none.audit.keep == 8);
+  CHECK(none.audit.journal);
+  CHECK(none.runs.concurrency == 32);
+  const Folder folder;
+  const Loaded loaded = load(folder.write(R"({
+    "audit": { "file": "/var/log/hatchd/audit.jsonl", "max_bytes": "1MiB", "keep": 3, "journal": false },
+    "access": { "require_reason": ["act", "disrupt"] },
+    "hatches": { "stack.dump": { "queue": 5 } },
+    "runs": { "concurrency": 100 }
+  })"));
+  REQUIRE(folder.told(loaded) == "");
+  CHECK(loaded.config.audit.file == "/var/log/hatchd/audit.jsonl");
+  CHECK(loaded.config.audit.max_bytes == 1u << 20);
+  CHECK(loaded.config.audit.keep == 3);
+  CHECK_FALSE(loaded.config.audit.journal);
+  CHECK(loaded.config.access.require_reason == std::vector<std::string>{"act", "disrupt"});
+  CHECK(loaded.config.hatches.at("stack.dump").queue == 5u);
+  CHECK(loaded.config.runs.concurrency == 100);
+  CHECK(folder.told(from_json(json::parse(R"({"audit": {"file": "/var/log/", "max_bytes": "1KiB"}})").as_object())) ==
+        "/audit/file: must be the name of a file, such as /var/log/hatchd/audit.jsonl\n"
+        "/audit/max_bytes: must be a size of at least 64KiB, such as \"8MiB\"\n");
+}
+
 TEST_CASE("what this version does not act upon is refused, wherever it stands") {
   const Folder folder;
   const Loaded loaded = load(folder.write(R"({
     "hosts": [],
-    "audit": { "file": "/a" },
-    "mask": { "keys": ["*_DSN"] },
-    "access": { "require_reason": ["disrupt"] },
+    "audit": {},
+    "mask": {},
+    "access": {},
     "hatches": { "web.logs": { "kind": "signal", "effect": "act", "target": "web", "signal": "USR1" } },
     "runs": { "min_free": "5%" }
   })"));
   std::string expected;
-  for (const char* place : {"3: /audit", "4: /mask", "5: /access/require_reason", "6: /hatches/web.logs/kind",
-                            "6: /hatches/web.logs/target", "6: /hatches/web.logs/signal", "7: /runs/min_free"})
+  for (const char* place :
+       {"6: /hatches/web.logs/kind", "6: /hatches/web.logs/target", "6: /hatches/web.logs/signal", "7: /runs/min_free"})
     expected += std::string("hatchd.json:") + place + ": is not supported by this version\n";
   CHECK(folder.told(loaded) == expected);
 }

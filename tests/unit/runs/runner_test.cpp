@@ -1,5 +1,6 @@
 #include "runs/runner.hpp"
 
+#include <atomic>
 #include <future>
 
 #include "catch.hpp"
@@ -338,36 +339,103 @@ TEST_CASE("limits: concurrency and cool-down for each hatch and target") {
   });
 }
 
-TEST_CASE("the daemon's own limit holds across hatches, and is given back") {
-  Admission admission;
-  catalogue::Hatch hatch;
-  hatch.id = "a.b";
-  const auto now = std::chrono::steady_clock::now();
-  for (unsigned i = 0; i < Admission::max_running; ++i) REQUIRE(admission.enter(hatch, std::to_string(i), now));
-  CHECK(admission.enter(hatch, "one more", now).error().problem.code == "busy");
-  admission.leave(hatch, "0", now, now);
-  CHECK(admission.enter(hatch, "one more", now));
+TEST_CASE("a queued run waits for its turn, in order, and is queued until then") {
+  House house;
+  house.hatch.concurrency = 1;
+  house.hatch.queue = 2;
+  std::promise<void> go_on;
+  bool first = true;
+  house.acts = {[&, wait = go_on.get_future().share()](FakeRun& run) {
+    if (std::exchange(first, false)) wait.wait();
+    return succeed(run);
+  }};
+  house.go([&]() -> asio::awaitable<void> {
+    std::vector<LivePtr> lives;
+    for (int i = 0; i < 3; ++i) lives.push_back(*house.runner.start(house.order()));
+    const auto full = house.runner.start(house.order());
+    CHECK(full.error().problem.code == "busy");
+    CHECK(full.error().problem.detail.find("2 wait") != std::string::npos);
+    CHECK(lives[1]->run.state == State::queued);
+    while (!lives[0]->link) co_await lives[0]->changed.wait(std::chrono::steady_clock::now() + 5ms);
+    CHECK_FALSE(lives[1]->link);
+    go_on.set_value();
+    co_await house.runner.wait(lives[2]);
+    for (const LivePtr& live : lives) CHECK(live->run.state == State::succeeded);
+    CHECK(lives[1]->run.started <= lives[2]->run.started);
+  });
+  CHECK(house.asked == 1);
 }
 
-TEST_CASE("a place is left once, at the latest by the end of its holder") {
-  Admission admission;
-  catalogue::Hatch hatch;
-  hatch.id = "a.b";
-  const auto now = std::chrono::steady_clock::now();
-  REQUIRE(admission.enter(hatch, "", now));
-  REQUIRE(admission.enter(hatch, "other", now));
-  try {
-    const Admission::Slot slot(admission, hatch, "", now, false);
-    throw std::runtime_error("on the way");
-  } catch (const std::runtime_error&) {
-    CHECK(admission.running() == 1);
-  }
-  {
-    Admission::Slot slot(admission, hatch, "other", now, false);
-    slot.leave();
-    CHECK(admission.running() == 0);
-  }
-  CHECK(admission.running() == 0);
+TEST_CASE("a queued run can be cancelled, and a stop ends it, without its process ever being asked for") {
+  House house;
+  house.hatch.concurrency = 1;
+  house.hatch.queue = 5;
+  std::promise<void> over;
+  std::atomic<int> begun = 0;
+  house.acts = {[&, done = over.get_future().share()](FakeRun& run) {
+    ++begun;
+    run.started();
+    done.wait();
+    return false;
+  }};
+  house.go([&]() -> asio::awaitable<void> {
+    const LivePtr running = *house.runner.start(house.order());
+    const LivePtr cancelled = *house.runner.start(house.order());
+    const LivePtr stopped = *house.runner.start(house.order());
+    while (running->run.state == State::queued) co_await running->changed.wait();
+    house.runner.cancel(cancelled);
+    co_await house.runner.wait(cancelled);
+    CHECK(cancelled->run.state == State::cancelled);
+    CHECK(cancelled->run.error->detail == "the run was cancelled while it waited for its turn");
+    CHECK(cancelled->run.started.empty());
+    co_await house.runner.stop(std::chrono::steady_clock::now() + 100ms);
+    CHECK(stopped->run.state == State::cancelled);
+    CHECK(stopped->run.error->detail == "hatchd stopped while the run waited for its turn");
+    CHECK(house.disk.read_record(stopped->run.id)->state == State::cancelled);
+  });
+  over.set_value();
+  CHECK(begun == 1);
+}
+
+TEST_CASE("a hatch that crashes again and again rests, and then gets one try") {
+  House house;
+  const auto crash = [](FakeRun& run) {
+    run.started();
+    run.ended("signal", 11);
+    return true;
+  };
+  house.acts = {crash};
+  for (unsigned i = 0; i < Admission::tolerated_crashes; ++i)
+    CHECK(house.run_to_end(house.order()).state == State::crashed);
+  const auto refused = house.runner.start(house.order());
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().problem.code == "cooldown");
+  CHECK(refused.error().problem.detail.find("stack.dump on web crashed 3 times in a row and rests for") == 0);
+  CHECK(refused.error().retry_after >= 9);
+  CHECK(refused.error().retry_after <= 10);
+  const auto resting = house.runner.resting(house.hatch);
+  REQUIRE(resting.size() == 1);
+  CHECK(resting[0].target == "web");
+  CHECK(resting[0].crashes == 3);
+  house.go([&]() -> asio::awaitable<void> {
+    const auto elsewhere = house.runner.start(house.order("db"));
+    CHECK(elsewhere.has_value());
+    co_await house.runner.wait(*elsewhere);
+  });
+}
+
+TEST_CASE("a plugin whose process ended again and again is left alone until its rest is over") {
+  House house;
+  house.plugins.ended("stack", 1, "signal 11 (SIGSEGV)", 1s);  // short enough to be waited for
+  house.acts = {succeed};
+  CHECK(house.run_to_end(house.order()).state == State::succeeded);
+  House other;
+  other.plugins.ended("stack", 1, "signal 11 (SIGSEGV)", 30s);
+  const auto refused = other.runner.start(other.order());
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().problem.code == "cooldown");
+  CHECK(refused.error().retry_after >= 29);
+  CHECK(refused.error().retry_after <= 30);
 }
 
 TEST_CASE("whoever sees the end of a run may start the next, though its record is still being written") {

@@ -165,3 +165,49 @@ TEST_CASE("a run that holds its target too long is killed") {
   CHECK(seen.outcome.longest_pause_us() >= 300'000);  // 50 ms of budget and 250 ms of slack
   CHECK(seen.outcome.longest_pause_us() < 1'500'000);
 }
+
+TEST_CASE("a run that floods its log is cut off, not believed less, and the caller is told how much is missing") {
+  PluginUnderTest plugin{"floods_log"};
+  Seen seen = plugin.run("broken.floods-log");
+  CHECK(seen.state() == "succeeded");
+  CHECK(seen.events.size() <= 10'001);
+  std::size_t bytes = 0;
+  for (const json::object& event : seen.events) bytes += json::serialize(event).size();
+  CHECK(bytes < 24 * 1024 * 1024);
+  const std::string last = std::string(seen.events.back().at("message").as_string());
+  CHECK(last.find("more events were dropped") != std::string::npos);
+  check_still_serves(plugin, "broken.floods-log");
+}
+
+TEST_CASE("a huge result is none") {
+  PluginUnderTest plugin{"huge_result"};
+  Seen seen = plugin.run("broken.huge-result");
+  CHECK(seen.state() == "failed");
+  CHECK(seen.code() == "run-failed");
+  CHECK(seen.detail() == "the plugin returned an invalid result: more than 64 MiB");
+  check_still_serves(plugin, "broken.huge-result");
+}
+
+TEST_CASE("a run that closes every descriptor is not heard any more, and has crashed") {
+  PluginUnderTest plugin{"closes_everything"};
+  Seen seen = plugin.run("broken.closes-everything");
+  CHECK(seen.state() == "crashed");
+  CHECK(seen.code() == "run-crashed");
+  CHECK(seen.detail() == "the run ended with exit status 0 without an answer");
+  check_still_serves(plugin, "broken.closes-everything");
+}
+
+TEST_CASE("a plugin of a later minor version works") {
+  PluginUnderTest plugin{"future_minor"};
+  Seen seen = plugin.run("broken.future-minor");
+  CHECK(seen.state() == "succeeded");
+  CHECK(seen.result().at("verdict") == "did without what is not there yet");
+}
+
+TEST_CASE("aborting in a destructor: of a hatch it is its run's crash, of a static object nobody's") {
+  PluginUnderTest plugin{"aborts_in_destructor", {{"idle_ms", 200}}};
+  Seen seen = plugin.run("broken.aborts-in-destructor");
+  CHECK(seen.state() == "crashed");
+  CHECK(seen.detail().find("signal 6 (SIGABRT)") != std::string::npos);
+  CHECK(plugin.process.end() == "exit status 10");  // idle
+}

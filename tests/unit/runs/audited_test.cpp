@@ -1,0 +1,118 @@
+// What a run leaves in the audit, and what happens when that cannot be written.
+#include <fcntl.h>
+
+#include "audit/audit.hpp"
+#include "audit/read.hpp"
+#include "catch.hpp"
+#include "fake_plugin.hpp"
+#include "house.hpp"
+
+using namespace hatchd;
+using namespace hatchd::runs;
+
+namespace {
+
+struct AuditedHouse {
+  Folder folder;
+  House house;
+  audit::Audit audit{UniqueFd{::open(folder.path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)}, "audit.jsonl", {}};
+
+  AuditedHouse() {
+    audit.start([this] { asio::post(house.io, [this] { house.runner.audit_moved(); }); });
+    house.runner.use(audit);
+  }
+  ~AuditedHouse() { audit.finish(); }
+
+  Order order(schema::Effect effect) {
+    Order order = house.order("web", effect);
+    order.origin = {4711, "unix", "01REQUEST", ""};
+    order.target_identity = {{"pid", 42}, {"started", "2026-01-01T00:00:00Z"}};
+    order.reason = "why not";
+    return order;
+  }
+  std::vector<json::object> lines() {
+    audit.finish();
+    std::vector<json::object> all;
+    audit::for_each_line(audit.directory(), "audit.jsonl",
+                         [&](std::string_view line) { all.push_back(parse_json(line)->get_object()); });
+    return all;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a run has two lines, joined by its id, with masked parameters") {
+  const auto effect = GENERATE(schema::Effect::observe, schema::Effect::act);
+  AuditedHouse audited;
+  audited.house.acts = {succeed};
+  const Run run = audited.house.run_to_end(audited.order(effect));
+  REQUIRE(run.state == State::succeeded);
+  const auto lines = audited.lines();
+  REQUIRE(lines.size() == 2);
+  CHECK(text_of(lines[0], "event") == "begin");
+  CHECK(text_of(lines[1], "event") == "end");
+  for (const json::object& line : lines) {
+    CHECK(text_of(line, "run") == run.id);
+    CHECK(text_of(line, "effect") == schema::to_string(effect));
+    CHECK(text_of(line, "request") == "01REQUEST");
+    CHECK(text_of(*object_of(line, "caller"), "name") == "alice");
+    CHECK(number_of(*object_of(line, "target"), "pid") == 42);
+  }
+  CHECK(text_of(*object_of(lines[0], "params"), "secret") == "******");
+  CHECK(text_of(lines[0], "reason") == "why not");
+  CHECK(text_of(lines[1], "outcome") == "succeeded");
+}
+
+TEST_CASE("the line that it begins is on disk before what acts is handed over") {
+  AuditedHouse audited;
+  std::string at_start;
+  audited.house.acts = {[&](FakeRun& run) {
+    audit::for_each_line(audited.folder.fd.get(), "audit.jsonl", [&](std::string_view line) { at_start += line; });
+    return succeed(run);
+  }};
+  audited.house.run_to_end(audited.order(schema::Effect::disrupt));
+  CHECK(at_start.find("\"event\":\"begin\"") != std::string::npos);
+}
+
+TEST_CASE("an audit that cannot be written stops what acts, before and at its start, and not what observes") {
+  AuditedHouse audited;
+  std::filesystem::create_directory(audited.folder.path / "audit.jsonl");
+  audited.house.acts = {succeed};
+  const Run first = audited.house.run_to_end(audited.order(schema::Effect::act));
+  CHECK(first.state == State::failed);
+  CHECK(first.error->code == "audit-unwritable");
+  CHECK(first.started.empty());
+  CHECK(audited.house.asked == 0);
+  const auto refused = audited.house.runner.start(audited.order(schema::Effect::act));
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().problem.code == "audit-unwritable");
+  CHECK_FALSE(refused.error().problem.remedy.empty());
+  CHECK(audited.house.run_to_end(audited.order(schema::Effect::observe)).state == State::succeeded);
+  std::filesystem::remove(audited.folder.path / "audit.jsonl");
+  audited.house.go([&]() -> asio::awaitable<void> {
+    while (!audited.audit.writable()) {
+      asio::steady_timer timer(audited.house.io, 20ms);
+      co_await timer.async_wait(asio::use_awaitable);
+    }
+  });
+  CHECK(audited.house.run_to_end(audited.order(schema::Effect::act)).state == State::succeeded);
+  CHECK(audited.lines().size() == 6);  // what happened meanwhile, too
+}
+
+TEST_CASE("a dry run and a refused run leave no line of a run") {
+  AuditedHouse audited;
+  audited.house.acts = {succeed};
+  Order dry = audited.order(schema::Effect::act);
+  dry.preflight = true;
+  audited.house.run_to_end(std::move(dry));
+  CHECK(audited.lines().empty());
+}
+
+TEST_CASE("large parameters are left out of the line") {
+  AuditedHouse audited;
+  audited.house.acts = {succeed};
+  Order order = audited.order(schema::Effect::observe);
+  order.masked = {{"text", std::string(20'000, 'x')}};
+  audited.house.run_to_end(std::move(order));
+  CHECK(object_of(audited.lines().at(0), "params")->contains("parameters_left_out"));
+}
