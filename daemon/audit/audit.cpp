@@ -113,7 +113,7 @@ void Audit::finish(std::chrono::milliseconds patience) {
 // -----------------------------------------------------------------------------------------------------------
 
 bool Audit::take(Waiting line) {
-  if (queue_.size() >= max_waiting || queued_bytes_ + line.text.size() > max_waiting_bytes) {
+  if (queue_.size() + in_flight_ >= max_waiting || queued_bytes_ + line.text.size() > max_waiting_bytes) {
     ++lost_;
     return false;
   }
@@ -190,6 +190,7 @@ void Audit::write_batch(std::unique_lock<std::mutex>& lock) {
     batch.push_back(std::move(queue_.front()));
     queue_.pop_front();
   }
+  in_flight_ = batch.size();
   const std::uint64_t lost = lost_;
   const bool sync_only = batch.empty();
   busy_since_ = std::chrono::steady_clock::now();
@@ -217,6 +218,7 @@ void Audit::write_batch(std::unique_lock<std::mutex>& lock) {
     for (const Waiting& line : batch) journal_failed |= !send_to_journal(journal_.get(), line.datagram);
 
   lock.lock();
+  in_flight_ = 0;
   busy_since_ = SteadyTime::max();
   if (done) {
     if (failing_) log::info("the audit is written again");

@@ -79,7 +79,7 @@ class Audit {
   mutable std::mutex mutex_;
   std::condition_variable wake_, idle_;
   std::deque<Waiting> queue_;
-  std::size_t queued_bytes_ = 0;
+  std::size_t queued_bytes_ = 0, in_flight_ = 0;       // with what the thread is writing; lines of that
   std::uint64_t last_ = 0, written_ = 0, failed_ = 0;  // numbers; what is at most written_ is written
   std::uint64_t lost_ = 0;                             // lines that found no room
   bool failing_ = false, stopping_ = false, ended_ = false, sync_due_ = false, journal_failed_ = false;
