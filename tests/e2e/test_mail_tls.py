@@ -78,7 +78,7 @@ def test_a_good_certificate(house, name, mode):
         ("wrong-name", "is for mail.elsewhere.example, not for 127.0.0.1", "set server_name"),
         ("no-name", "is for no name at all", "server_name"),
         ("no-intermediate", "unable to get local issuer", "intermediate certificate of CN=Test Intermediate"),
-        ("stranger", "unable to get local issuer", "."),
+        ("stranger", "unable to get local issuer", "trust it with the profile's ca"),
     ],
 )
 def test_a_bad_certificate_is_examined_and_gets_no_password(house, name, why, hint, mode):
