@@ -80,12 +80,13 @@ std::string tls_hint(const Report& report, const Settings& settings) {
   if (tls.incomplete)
     return "either the server does not send the intermediate certificate of " + tls.chain.back().issuer +
            ", then configure the whole chain there; or that is an authority of your own, then trust it with the "
-           "profile's ca";
-  configure the whole chain there ";
-      if (!tls.chain.empty() && tls.chain.front().self_signed && tls.chain.size() == 1 &&
-          tls.error.find("self") != std::string::npos) return "the certificate is signed by itself; trust it with the "
-                                                              "profile's ca, or give the server one that is signed "
-                                                              "by an authority";
+           "profile's "
+           "ca";
+  if (!tls.chain.empty() && tls.chain.front().self_signed && tls.chain.size() == 1 &&
+      tls.error.find("self") != std::string::npos)
+    return "the certificate is signed by itself; trust it with the "
+           "profile's ca, or give the server one that is signed "
+           "by an authority";
   if (!tls.name_ok && !tls.chain.empty() && tls.error.starts_with("the certificate is for"))
     return "use a name of the certificate in the profile's url, or set server_name";
   (void)settings;
