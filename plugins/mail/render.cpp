@@ -20,15 +20,18 @@ hatch::Array array_of(const std::vector<std::string>& texts) {
   return array;
 }
 
-hatch::Object settings_json(const Settings& settings) {
+// A list and not an object: what is called "password" there would be masked whole, the origin too.
+hatch::Array settings_json(const Settings& settings) {
   const Server& server = settings.server;
-  hatch::Object all;
+  hatch::Array all;
   const auto add = [&](const char* name, const std::string& value) {
     if (value.empty()) return;
     const auto origin = settings.origins.find(name);
     hatch::Object one;
-    one.add("value", value).add("origin", origin == settings.origins.end() ? "profile" : origin->second);
-    all.add(name, one);
+    one.add("name", name)
+        .add("value", value)
+        .add("origin", origin == settings.origins.end() ? "profile" : origin->second);
+    all.add(one);
   };
   add("host", hatch::printable(server.host));
   add("port", std::to_string(server.port));
@@ -67,7 +70,7 @@ hatch::Object tls_json(const TlsReport& tls) {
         .add("issuer", certificate.issuer)
         .add("names", array_of(certificate.names));
     entry.add("not_before", certificate.not_before).add("not_after", certificate.not_after);
-    entry.add("days_left", certificate.days_left).add("key", certificate.key).add("signature", certificate.signature);
+    entry.add("days_left", certificate.days_left).add("key", certificate.key).add("signed_with", certificate.signature);
     entry.add("serial", certificate.serial).add("sha256", certificate.sha256);
     chain.add(entry);
   }

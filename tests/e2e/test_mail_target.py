@@ -103,7 +103,7 @@ def test_the_server_that_the_target_uses(house):
     answer = send(daemon, "default", target="shop", **{"from": "target"})
     result = succeeded(answer)
     assert result["vantage"] == {"settings": "target", "network": "hatchd", "resolver": "target"}
-    settings = result["settings"]
+    settings = {one.pop("name"): one for one in result["settings"]}
     assert settings["host"] == {"value": "127.0.0.1", "origin": "EMAIL_HOST"}
     assert settings["port"] == {"value": str(server.port), "origin": "EMAIL_PORT"}
     assert settings["user"] == {"value": "shop", "origin": "EMAIL_HOST_USER"}
