@@ -352,7 +352,12 @@ class Postfix:
             ["/usr/lib/postfix/sbin/master", "-c", config, "-d"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        wait_until("Postfix to answer", lambda: answers(self.port), 30)
+        try:
+            wait_until("Postfix to answer", lambda: answers(self.port), 30)
+        except AssertionError:
+            print(self.log())
+            self.close()
+            raise
 
     def log(self):
         path = self.folder / "log"
@@ -426,7 +431,12 @@ service stats {{
             ["dovecot", "-F", "-c", str(config)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        wait_until("Dovecot to answer", lambda: answers(self.port) and os.path.exists(self.auth_socket), 30)
+        try:
+            wait_until("Dovecot to answer", lambda: answers(self.port) and os.path.exists(self.auth_socket), 30)
+        except AssertionError:
+            print(self.log())
+            self.close()
+            raise
 
     def log(self):
         path = self.folder / "log"
