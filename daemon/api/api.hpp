@@ -34,6 +34,8 @@ struct Api {
   bool discovers_targets = false;    // "*" is configured: more names come from the finder
   bool ready = false, stopping = false;
   audit::Audit* audit = nullptr;  // set before the first request
+  // An artifact is gone, and this is the last that knows its digest. For the audit.
+  std::function<void(const http::Context&, const runs::Run&, const runs::Artifact&)> artifact_removed{};
 };
 
 // hatches.cpp
@@ -48,6 +50,7 @@ Answer cancel_run(Api& api, const http::Context& context);
 Answer follow_run(Api& api, const http::Context& context);
 // artifacts.cpp
 Answer get_artifact(Api& api, const http::Context& context);
+Answer remove_artifact(Api& api, const http::Context& context);
 // audit.cpp
 Answer show_audit(Api& api, const http::Context& context);
 // targets.cpp
@@ -90,7 +93,8 @@ struct Wanted {
 // for GET of a run: reading about a failure is no failure.
 Answer reply(Api& api, const http::Context& context, const runs::Run& run, const Wanted& wanted, unsigned status,
              bool described);
-// Server-sent events of a run from the event behind `after`.
-http::Response event_stream(runs::LivePtr live, std::uint64_t after);
+// Server-sent events of a run from the event behind `after`: stream.cpp. `cancels`: the run ends with its stream.
+http::Response live_events(Api& api, runs::LivePtr live, std::uint64_t after, bool cancels);
+Answer events_of(Api& api, const runs::Run& run, std::uint64_t after);
 
 }  // namespace hatchd::api

@@ -1,10 +1,9 @@
 // POST /v1/hatches/{id} and POST /{group.verb}: run a hatch. The function invoke() is the way of such a request, in
 // order; each step refuses with the problem that DESIGN section 4 names for it.
 #include <boost/json.hpp>
-#include <charconv>
-#include <cmath>
 
 #include "api/api.hpp"
+#include "api/prefer.hpp"
 #include "base/json.hpp"
 #include "base/mask.hpp"
 #include "catalogue/choose.hpp"
@@ -18,45 +17,6 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::size_t max_reason = 500;
-
-// How long the caller wants to wait, and which preference that was (RFC 7240).
-struct Patience {
-  std::optional<std::chrono::milliseconds> wait;  // nullopt: as long as the run takes
-  std::string applied;                            // for Preference-Applied
-};
-
-Patience patience_of(const http::Request& request, const http::Invocation& invocation) {
-  static constexpr double longest = 24 * 3600;
-  const auto milliseconds = [](double seconds) {
-    return std::chrono::milliseconds(static_cast<std::int64_t>(std::min(seconds, longest) * 1000));
-  };
-  Patience patience;
-  if (invocation.wait) patience.wait = milliseconds(*invocation.wait);
-  std::string_view rest = request.header("prefer");
-  bool asynchronous = false;
-  while (!rest.empty()) {
-    const std::size_t comma = std::min(rest.find(','), rest.size());
-    std::string_view preference = rest.substr(0, comma);
-    rest.remove_prefix(std::min(comma + 1, rest.size()));
-    while (preference.starts_with(' ')) preference.remove_prefix(1);
-    while (preference.ends_with(' ')) preference.remove_suffix(1);
-    unsigned seconds = 0;
-    if (preference == "respond-async") {
-      asynchronous = true;
-    } else if (preference.starts_with("wait=") && !invocation.wait) {
-      const std::string_view digits = preference.substr(5);
-      const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), seconds);
-      if (error != std::errc() || end != digits.data() + digits.size()) continue;
-      patience.wait = milliseconds(seconds);
-      patience.applied = "wait=" + std::to_string(seconds);
-    }
-  }
-  if (asynchronous) {
-    if (!patience.wait) patience.wait = std::chrono::milliseconds(0);
-    patience.applied = patience.applied.empty() ? "respond-async" : "respond-async, " + patience.applied;
-  }
-  return patience;
-}
 
 Result<Wanted> wanted_by(const http::Context& context, const http::Invocation& invocation,
                          const catalogue::Hatch& hatch) {
@@ -165,6 +125,90 @@ http::Response preflight_reply(const runs::Run& run, const catalogue::Hatch& hat
   return http::text_response(200, hatch::printable(text, true));
 }
 
+// The caller's Idempotency-Key in its scope, nullopt when there is none. What the run depends on is compared, not how it
+// is to be shown.
+Result<std::optional<runs::Keys::Key>> key_of(const http::Context& context, const runs::Order& order) {
+  std::string key;
+  unsigned count = 0;
+  for (const auto& [name, value] : context.request.headers)
+    if (name == "idempotency-key") key = value, ++count;
+  if (count == 0) return std::optional<runs::Keys::Key>();
+  const bool printable = std::all_of(key.begin(), key.end(), [](char c) { return c > 0x20 && c < 0x7F; });
+  if (count > 1 || key.empty() || key.size() > runs::Keys::max_length || !printable)
+    return refuse("malformed", "Idempotency-Key is not one word of 1 to 255 printable ASCII characters",
+                  "make a fresh one: -H \"Idempotency-Key: $(uuidgen)\"");
+  json::object params = order.params;
+  json::object what;
+  what["params"] = std::move(params);
+  what["processes"] = order.processes;
+  what["profile"] = order.profile;
+  const std::string caller = order.caller.via + " " + order.caller.name;
+  return std::optional(runs::Keys::make(caller, order.hatch->id, order.target, key, what));
+}
+
+// As Runner::wait(), but the run is cancelled when its client hangs up.
+boost::asio::awaitable<void> wait_for_client(Api& api, const http::Context& context, runs::LivePtr live,
+                                             SteadyTime until) {
+  using namespace std::chrono_literals;
+  const auto gone = context.request.gone;
+  while (!live->over && std::chrono::steady_clock::now() < until) {
+    if (gone && gone()) co_return api.runner.cancel(live);
+    const SteadyTime look = std::min(until, std::chrono::steady_clock::now() + 250ms);
+    co_await api.runner.wait(live, look);
+  }
+}
+
+// Waits for a run as long as its caller wants to, and answers.
+Answer attend(Api& api, const http::Context& context, runs::LivePtr live, const catalogue::Hatch& hatch,
+              const Wanted& wanted, const Preferences& preferences) {
+  const bool cancels = preferences.cancel_on_disconnect;
+  if (wanted.format == http::Format::events && wanted.rendering.empty()) {
+    http::Response stream = live_events(api, live, 0, cancels);
+    if (cancels) stream.header("Preference-Applied", "cancel-on-disconnect");
+    co_return stream;
+  }
+  // Not inside the co_await: g++ 12 works out both sides of a conditional there.
+  const SteadyTime until = preferences.wait ? std::chrono::steady_clock::now() + *preferences.wait : SteadyTime::max();
+  if (cancels)
+    co_await wait_for_client(api, context, live, until);
+  else
+    co_await api.runner.wait(live, until);
+  http::Response response;
+  if (live->over) {
+    response = co_await reply(api, context, live->run, wanted, 200, false);
+  } else if (wanted.format == http::Format::text) {
+    response = http::text_response(202, hatch.id + " is under way: " + live->run.id + "\n");
+    response.header("Location", "/v1/runs/" + live->run.id);
+  } else {
+    const Wanted json_now;
+    response = co_await reply(api, context, live->run, json_now, 202, false);
+  }
+  if (!preferences.applied.empty()) response.header("Preference-Applied", preferences.applied);
+  co_return response;
+}
+
+// The answer to a retry: the first run, as it is now.
+Answer again(Api& api, const http::Context& context, std::string id, const catalogue::Hatch& hatch,
+             const Wanted& wanted, const Preferences& preferences) {
+  http::Response response;
+  if (const runs::LivePtr live = api.runner.live(id); live && !live->over) {
+    response = co_await attend(api, context, live, hatch, wanted, preferences);
+  } else {
+    const auto run = co_await api.runner.load(id);
+    if (!run) {
+      Problem gone{"run-ended", "the first run of this Idempotency-Key, " + id + ", is no longer kept"};
+      gone.remedy = "use a new key to run " + hatch.id + " again";
+      co_return refused(gone, context);
+    }
+    if (wanted.format == http::Format::events && wanted.rendering.empty())
+      response = co_await events_of(api, *run, 0);
+    else
+      response = co_await reply(api, context, *run, wanted, 200, false);
+  }
+  response.header("Idempotent-Replayed", "true");
+  co_return response;
+}
+
 }  // namespace
 
 Answer invoke(Api& api, const http::Context& context) {
@@ -233,18 +277,23 @@ Answer invoke(Api& api, const http::Context& context) {
   ask = {access::Action::run, hatch.id, order.effect, order.role, order.target};
   if (auto allowed = access::authorize(context.caller, ask, *policy); !allowed)
     co_return refused(allowed.error(), context);
-  // Whoever sends the key counts on it: to run the hatch twice in silence is the one wrong answer.
-  if (order.effect != schema::Effect::observe && !context.request.header("idempotency-key").empty()) {
-    Problem unsupported{
-        "malformed", "Idempotency-Key is not supported by this version, and a retry would run " + hatch.id + " again"};
-    unsupported.remedy = "leave the header out";
-    co_return refused(unsupported, context);
-  }
   auto reason = reason_of(context, *invocation, order.effect, *policy);
   if (!reason) co_return refused(reason.error(), context);
   order.reason = mask::text(*reason);
   const json::value masked = mask::value(schema::mask(hatch.parameters, order.params));
   if (masked.is_object()) order.masked = masked.get_object();
+
+  auto key = key_of(context, order);
+  if (!key) co_return refused(key.error(), context);
+  if (!invocation->dry_run) order.key = std::move(*key);
+  const Preferences preferences = preferences_of(context.request, invocation->wait);
+
+  // A retry: the run is there already, whatever has become of its target since.
+  if (order.key) {
+    const auto first = api.runner.keys().first(*order.key, std::chrono::system_clock::now());
+    if (!first) co_return refused(first.error(), context);
+    if (*first) co_return co_await again(api, context, **first, hatch, *wanted, preferences);
+  }
 
   // The target as it is now.
   if (!order.target.empty()) {
@@ -265,6 +314,13 @@ Answer invoke(Api& api, const http::Context& context) {
     co_return preflight_reply(none, hatch, wanted->format);
   }
 
+  // While the target was looked at, another with the same key may have begun.
+  if (order.key) {
+    const auto first = api.runner.keys().first(*order.key, std::chrono::system_clock::now());
+    if (!first) co_return refused(first.error(), context);
+    if (*first) co_return co_await again(api, context, **first, hatch, *wanted, preferences);
+  }
+
   // From here on there is a run.
   auto started = api.runner.start(std::move(order));
   if (!started) {
@@ -277,24 +333,7 @@ Answer invoke(Api& api, const http::Context& context) {
     co_await api.runner.wait(live);
     co_return preflight_reply(live->run, hatch, wanted->format);
   }
-  if (wanted->format == http::Format::events && wanted->rendering.empty()) co_return event_stream(live, 0);
-
-  const Patience patience = patience_of(context.request, *invocation);
-  // Not inside the co_await: g++ 12 works out both sides of a conditional there.
-  const SteadyTime until = patience.wait ? std::chrono::steady_clock::now() + *patience.wait : SteadyTime::max();
-  co_await api.runner.wait(live, until);
-  http::Response response;
-  if (live->over) {
-    response = co_await reply(api, context, live->run, *wanted, 200, false);
-  } else if (wanted->format == http::Format::text) {
-    response = http::text_response(202, hatch.id + " is under way: " + live->run.id + "\n");
-    response.header("Location", "/v1/runs/" + live->run.id);
-  } else {
-    const Wanted json_now;
-    response = co_await reply(api, context, live->run, json_now, 202, false);
-  }
-  if (!patience.applied.empty()) response.header("Preference-Applied", patience.applied);
-  co_return response;
+  co_return co_await attend(api, context, live, hatch, *wanted, preferences);
 }
 
 }  // namespace hatchd::api

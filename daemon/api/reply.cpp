@@ -37,45 +37,7 @@ boost::asio::awaitable<std::string> rendering_of(Api& api, const runs::Run& run,
   co_return std::move(*text);
 }
 
-class Follower : public http::BodyStream {
- public:
-  Follower(runs::LivePtr live, std::uint64_t after) : live_(std::move(live)), after_(after) {}
-
-  boost::asio::awaitable<std::optional<std::string>> next() override {
-    using namespace std::chrono_literals;
-    constexpr std::size_t piece = 64 * 1024;
-    for (;;) {
-      std::string text;
-      while (const runs::Event* event = live_->events.behind(after_)) {
-        if (event->number != after_ + 1)
-          text += ": " + std::to_string(event->number - after_ - 1) + " events are no longer kept\n\n";
-        text += runs::to_sse(*event);
-        after_ = event->number;
-        if (text.size() >= piece) break;
-      }
-      if (!text.empty()) co_return text;
-      if (live_->over) co_return std::nullopt;
-      // A comment now and then, so that proxies keep the connection and a client that left is noticed.
-      const SteadyTime until = std::chrono::steady_clock::now() + 15s;
-      co_await live_->changed.wait(until);
-      if (std::chrono::steady_clock::now() >= until) co_return std::string(": still running\n\n");
-    }
-  }
-
- private:
-  runs::LivePtr live_;
-  std::uint64_t after_;
-};
-
 }  // namespace
-
-http::Response event_stream(runs::LivePtr live, std::uint64_t after) {
-  http::Response response;
-  response.header("Content-Type", "text/event-stream").header("Cache-Control", "no-store");
-  response.header("Location", "/v1/runs/" + live->run.id);
-  response.stream = std::make_shared<Follower>(std::move(live), after);
-  return response;
-}
 
 Answer reply(Api& api, const http::Context& context, const runs::Run& run, const Wanted& wanted, unsigned status,
              bool described) {

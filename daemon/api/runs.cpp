@@ -134,17 +134,7 @@ Answer follow_run(Api& api, const http::Context& context) {
     if (error != std::errc() || end != last.data() + last.size())
       co_return refused(Problem{"malformed", "Last-Event-ID is not a number that came from here"}, context);
   }
-  if (const runs::LivePtr live = api.runner.live(run->id)) co_return event_stream(live, after);
-  // Its events are no longer kept, but how it ended is.
-  auto ended = std::make_shared<runs::Live>(co_await boost::asio::this_coro::executor);
-  ended->run = *run;
-  ended->over = true;
-  ended->events.add("state", {{"state", to_string(run->state)}});
-  json::object result{{"state", to_string(run->state)}, {"href", "/v1/runs/" + run->id}};
-  if (!run->verdict.empty()) result["verdict"] = run->verdict;
-  if (run->error) result["error"] = hatchd::to_json(*run->error);
-  ended->events.add("result", result);
-  co_return event_stream(std::move(ended), 0);
+  co_return co_await events_of(api, *run, after);
 }
 
 }  // namespace hatchd::api

@@ -17,6 +17,7 @@
 #include "base/mask.hpp"
 #include "base/rights.hpp"
 #include "config/config.hpp"
+#include "config/units.hpp"
 #include "front/routes.hpp"
 #include "http/listener.hpp"
 #include "http/pipeline.hpp"
@@ -66,6 +67,10 @@ runs::Keep keep_of(const config::Runs& runs) {
   keep.bytes = runs.keep_bytes;
   keep.age = runs.keep_age;
   return keep;
+}
+
+runs::MinFree min_free_of(const config::Runs& runs) {
+  return runs::min_free_of(runs.min_free, config::parse_size(runs.min_free));
 }
 
 // What a reload replaces, made of the supervisor's words: `setup` at start, `reload` later.
@@ -207,6 +212,7 @@ struct Front {
     mask::use({{"mask", made->config.mask}});
     set_targets(made->config);
     store.keep(keep_of(made->config.runs));
+    disk.set_min_free(min_free_of(made->config.runs));
     pipeline.reconfigure(std::move(made->policy), made->config.hosts);
     for (const std::string& plugin : texts_of(message, "retire")) plugins.retire(plugin);
     listener.use(made->tls);
@@ -225,6 +231,16 @@ struct Front {
     audit = std::move(made);
     runner.use(*audit);
     api.audit = audit.get();
+    api.artifact_removed = [this](const http::Context& context, const runs::Run& run, const runs::Artifact& artifact) {
+      json::object line = audit::entry("remove");
+      line["run"] = run.id;
+      line["hatch"] = run.hatch;
+      line["target"] = run.target.empty() ? json::value(nullptr) : json::value(json::object{{"name", run.target}});
+      audit::add_caller(line, context.caller, audit::origin_of(context.request));
+      line["artifacts"] =
+          json::array{json::object{{"name", artifact.name}, {"bytes", artifact.bytes}, {"sha256", artifact.sha256}}};
+      audit->write(line, true);
+    };
     audit->start([this] { asio::post(io, [this] { runner.audit_moved(); }); });
     audit->write(audit::entry("start"), true);
     asio::co_spawn(io, count_refusals(), asio::detached);
@@ -359,20 +375,21 @@ int serve(link::Channel supervisor, link::Message setup) {
   if (!first) return fail(first.error());
   mask::use({{"mask", first->config.mask}});
 
-  // History: what is on disk, with interrupted runs recorded as such.
+  // What is on disk.
   if (setup.fds.size() < 2) return fail({"internal", "no directories for runs and audit were handed over"});
-  auto disk = runs::Disk::open(setup.fds.front().get());
+  auto disk = runs::Disk::open(setup.fds.front().get(), min_free_of(first->config.runs));
   if (!disk) return fail(disk.error());
-  const runs::History history = runs::read_history(*disk);
 
   // The parts, put together.
   asio::io_context io(1);
   const config::Audit audit = first->config.audit;
   Front front(io, std::move(supervisor), setup.body, uids, std::move(*first), *disk);
   front.use(audit_of(setup, audit));
-  for (const runs::Run& run : history.runs) front.store.put(run);
+  // History, with interrupted runs recorded as such.
+  const runs::History history = runs::read_history(*disk, [&](const runs::Run& run) { front.store.put(run); });
+  front.runner.keys().load(std::chrono::system_clock::now());
   log::info("history is read",
-            {{"runs", history.runs.size()}, {"interrupted", history.interrupted}, {"unreadable", history.unreadable}});
+            {{"runs", history.runs}, {"interrupted", history.interrupted}, {"unreadable", history.unreadable}});
 
   // Listeners: bound by the supervisor, in the order of the configuration.
   for (std::size_t i = 0; i < front.api.listeners.size() && i + 2 < setup.fds.size(); ++i)

@@ -31,6 +31,7 @@ constexpr Entry table[] = {
     {"DELETE", "/v1/runs/{id}", Action::cancel, api::cancel_run},
     {"GET", "/v1/runs/{id}/events", Action::read, api::follow_run},
     {"GET", "/v1/runs/{id}/artifacts/{name}", Action::read, api::get_artifact},
+    {"DELETE", "/v1/runs/{id}/artifacts/{name}", Action::remove, api::remove_artifact},
     {"GET", "/v1/audit", Action::audit, api::show_audit},
     {"GET", "/{group.verb}", Action::list, api::describe_hatch, Format::text},
     {"POST", "/{group.verb}", Action::run, api::invoke, Format::text},

@@ -36,6 +36,7 @@ constexpr Entry table[] = {
     {"run-ended", 409, "The run has ended"},
     {"too-large", 413, "The body is too large"},
     {"unsupported-media", 415, "The body is of another type"},
+    {"range-unsatisfiable", 416, "The range lies outside"},
     {"host-unknown", 421, "The Host is not known"},
     {"params-invalid", 422, "The parameters are not valid"},
     {"target-required", 422, "A target must be named"},

@@ -2,6 +2,7 @@
 // run says. The outcome (link/outcome.hpp) is fed by read_channel() while the run speaks, and by conclude() after that.
 #include <algorithm>
 #include <array>
+#include <boost/asio/detached.hpp>
 #include <boost/json.hpp>
 
 #include "base/json.hpp"
@@ -92,16 +93,10 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
   Run& run = live->run;
   const std::uint64_t audited = audit_begin(live, order);
 
-  // On disk before it starts, so that a crash of hatchd leaves its trace; what only looks need not outlast a power cut.
-  if (!live->preflight) {
-    auto work = [this, id = run.id] { return disk_.create(id); };
-    const auto made = co_await pool_.run(std::move(work));
-    if (!made) {
-      run.stored = live->folder = false;
-      log::error("a run has no folder", {{"run", run.id}, {"problem", made.error().detail}});
-    }
-    co_await record(live, order.effect != schema::Effect::observe);
-  }
+  if (live->preflight)
+    live->events.stay_in_memory();
+  else
+    co_await begin_record(live, order);
   if (!run.stored && order.effect != schema::Effect::observe) {
     end(live, State::failed,
         Problem{"no-space", "the run could not be recorded, so it was not started", {}, "make room in runs.directory"});
@@ -109,7 +104,10 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
     // What throws here is a lack of descriptors or memory, or a bug: the run ends all the same.
     try {
       auto recorded = co_await audit_durable(audited);
-      if (!recorded) end(live, State::failed, std::move(recorded.error()));
+      if (!recorded) {
+        if (order.key) keys_.release(*order.key, run.id);  // nothing was begun
+        end(live, State::failed, std::move(recorded.error()));
+      }
       if (!is_over(run.state) && slot->waits()) co_await take_turn(live, order, slot);
       if (!is_over(run.state)) co_await hand_over(live, order);
       if (!is_over(run.state)) co_await attend(live);
@@ -129,13 +127,15 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
   if (live->link) live->link->runs.erase(run.id);
   live->link.reset();
   co_await artifacts_.finish(run.id);
+  // What was told before the record, so that the end finds it on disk; that it has ended is told when the record, which
+  // is what counts after a crash, says so.
+  co_await write_events(live, order.effect != schema::Effect::observe);
   co_await record(live, true);
   audit_end(live, order);
-
-  json::object result{{"state", to_string(run.state)}, {"href", "/v1/runs/" + run.id}};
-  if (!run.verdict.empty()) result["verdict"] = run.verdict;
-  if (run.error) result["error"] = hatchd::to_json(*run.error);
-  live->events.add("result", result);
+  live->tell_state();
+  live->events.add("result", result_event(run));
+  live->changed.notify();
+  co_await write_events(live, false);
   retire(live);
   if (live->preflight) co_return;
   log::info("run ended", {{"run", run.id},
@@ -210,15 +210,24 @@ asio::awaitable<void> Runner::hand_over(LivePtr live, const Order& order) {
     }
     run.started = rfc3339(std::chrono::system_clock::now());
     live->move(State::running);
+    live->tell_state();
     live->changed.notify();
   }
 }
 
 // Until the run's process is gone, or the deadline at which we no longer believe its plugin's process.
 asio::awaitable<void> Runner::attend(LivePtr live) {
-  if (live->started && !live->ended) co_await record(live, false);
-  while (!live->ended && !live->refused && !live->link->gone && now() < live->deadline)
-    co_await live->changed.wait(live->deadline);
+  if (live->started && !live->ended) co_await record(live, live->run.effect != schema::Effect::observe);
+  SteadyTime look{};
+  while (!live->ended && !live->refused && !live->link->gone && now() < live->deadline) {
+    if (artifacts_.any_open(live->run.id) && now() >= look) {
+      co_await artifacts_.watch(live);
+      look = now() + 250ms;
+      continue;  // it took a while
+    }
+    const SteadyTime until = artifacts_.any_open(live->run.id) ? std::min(look, live->deadline) : live->deadline;
+    co_await live->changed.wait(until);
+  }
   if (live->refused) co_return;
   // Given up on: should its plugin's process come back to life, it ends the run.
   if (!live->ended && !live->link->gone && !live->cancel_asked)
@@ -278,10 +287,19 @@ asio::awaitable<void> Runner::conclude(LivePtr live) {
     state = State::failed;
     problem = std::move(answer.invalid);
   }
+  // The disk was too full for what it wanted to leave: that, and not what the hatch made of it, is what happened.
+  const bool ended_for_it = state == State::failed || (state == State::cancelled && live->stopped_for_space);
+  if (live->no_space && ended_for_it && problem) {
+    state = State::failed;
+    const std::string says = live->stopped_for_space ? "it was ended before the disk was full" : problem->detail;
+    problem = Problem{"no-space", "there was no room for an artifact: " + says};
+    problem->remedy = "make room in runs.directory, or lower runs.keep or runs.min_free";
+  }
   // A success needs a start; a plugin that never said so is not believed more than that.
   if (run.state == State::queued && state == State::succeeded) {
     run.started = rfc3339(std::chrono::system_clock::now());
     live->move(State::running);
+    live->tell_state();
   }
   if (live->preflight || !run.stored) {
     live->kept = std::move(answer.files);
@@ -319,6 +337,8 @@ asio::awaitable<void> Runner::read_channel(LivePtr live) {
       if (!read_event(message->body, type, data)) continue;
       live->events.add(type, data);
       live->changed.notify();
+      if (live->events.has_unwritten() && !live->writing_events)
+        asio::co_spawn(executor_, write_events(live, false), asio::detached);
     } else if (!co_await artifacts_.take(live, *message) && message->type != "ended") {
       // `ended` is the plugin process's word, never the run's own. Reading up to 64 MiB is work for the pool.
       auto shared = std::make_shared<link::Message>(std::move(*message));

@@ -2,16 +2,16 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <algorithm>
-#include <array>
 #include <boost/json.hpp>
 #include <cerrno>
-#include <memory>
+#include <charconv>
 
 #include "base/json.hpp"
+#include "runs/journal.hpp"
 
 namespace hatchd::runs {
 
@@ -57,10 +57,60 @@ std::string rendering_file(std::string_view name) {
   return name == "text" ? "result.txt" : "rendering." + std::string(name);
 }
 
-Result<Disk> Disk::open(int directory) {
+MinFree min_free_of(std::string_view text, std::optional<std::uint64_t> size) {
+  MinFree least;
+  if (size) least.bytes = *size;
+  if (text.ends_with('%')) std::from_chars(text.data(), text.data() + text.size() - 1, least.percent);
+  return least;
+}
+
+Result<void> replace_file(int directory, const std::string& file, std::string_view text, bool durable) {
+  const std::string beside = file + std::string(temporary);
+  UniqueFd fd{::openat(directory, beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600)};
+  if (!fd || !write_all(fd.get(), text) || (durable && ::fsync(fd.get()) != 0)) {
+    auto problem = refuse_write("cannot write " + file);
+    ::unlinkat(directory, beside.c_str(), 0);
+    return problem;
+  }
+  if (::renameat(directory, beside.c_str(), directory, file.c_str()) != 0) return refuse_write("cannot rename " + file);
+  if (durable && ::fsync(directory) != 0) return refuse_write("cannot sync the folder of " + file);
+  return {};
+}
+
+Result<void> append_file(int directory, const std::string& file, std::string_view text, bool durable) {
+  UniqueFd fd{::openat(directory, file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600)};
+  struct stat before {};
+  if (!fd || ::fstat(fd.get(), &before) != 0) return refuse_write("cannot open " + file);
+  if (write_all(fd.get(), text) && (!durable || ::fsync(fd.get()) == 0)) {
+    // A file that is new has a name that must last, too.
+    if (durable && before.st_size == 0 && ::fsync(directory) != 0)
+      return refuse_write("cannot sync the folder of " + file);
+    return {};
+  }
+  auto problem = refuse_write("cannot write " + file);
+  [[maybe_unused]] const int cut = ::ftruncate(fd.get(), before.st_size);  // the reader stops at half an entry anyway
+  return problem;
+}
+
+Result<Disk> Disk::open(int directory, MinFree min_free) {
   UniqueFd runs = open_directory(directory, ".");
   if (!runs) return refuse_write("cannot open the runs directory");
-  return Disk{std::move(runs)};
+  Disk disk{std::move(runs)};
+  disk.set_min_free(min_free);
+  return disk;
+}
+
+void Disk::set_min_free(MinFree min_free) {
+  least_->percent = min_free.percent;
+  least_->bytes = min_free.bytes;
+}
+
+bool Disk::low() const {
+  struct statvfs facts {};
+  if (::fstatvfs(runs_.get(), &facts) != 0) return false;  // a file system that does not tell is asked by writing
+  const std::uint64_t block = facts.f_frsize, left = facts.f_bavail * block;
+  const std::uint64_t share = facts.f_blocks * block / 100 * least_->percent;
+  return left == 0 || left < std::max(share, least_->bytes.load());
 }
 
 Result<UniqueFd> Disk::folder(const std::string& id) const {
@@ -82,21 +132,34 @@ Result<void> Disk::write(const std::string& id, const std::string& file, std::st
     return refuse("no-space", file + " would have " + std::to_string(text.size()) + " bytes, which is too large");
   auto directory = folder(id);
   if (!directory) return tl::unexpected(directory.error());
-  const std::string beside = file + std::string(temporary);
-  const int at = directory->get();
-  UniqueFd fd{::openat(at, beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600)};
-  if (!fd || !write_all(fd.get(), text) || (durable && ::fsync(fd.get()) != 0)) {
-    auto problem = refuse_write("cannot write " + file);
-    ::unlinkat(at, beside.c_str(), 0);
-    return problem;
-  }
-  if (::renameat(at, beside.c_str(), at, file.c_str()) != 0) return refuse_write("cannot rename " + file);
-  if (durable && (::fsync(at) != 0 || ::fsync(runs_.get()) != 0)) return refuse_write("cannot sync the run's folder");
+  if (auto done = replace_file(directory->get(), file, text, durable); !done) return done;
+  if (durable && ::fsync(runs_.get()) != 0) return refuse_write("cannot sync the runs directory");
   return {};
 }
 
-Result<void> Disk::write_record(const Run& run, bool durable) const {
-  return write(run.id, std::string(record_file), pretty(to_record(run)) + "\n", durable);
+Result<std::uint64_t> Disk::write_record(const Run& run, bool durable) const {
+  const std::string text = pretty(to_record(run)) + "\n";
+  if (auto done = write(run.id, std::string(record_file), text, durable); !done) return tl::unexpected(done.error());
+  return text.size();
+}
+
+Result<void> Disk::append(const std::string& id, const std::string& file, std::string_view entries,
+                          bool durable) const {
+  auto directory = folder(id);
+  if (!directory) return tl::unexpected(directory.error());
+  return append_file(directory->get(), file, entries, durable);
+}
+
+void Disk::mend(const std::string& id, const std::string& file) const {
+  auto directory = folder(id);
+  if (!directory) return;
+  UniqueFd fd{::openat(directory->get(), file.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)};
+  struct stat facts {};
+  if (!fd || ::fstat(fd.get(), &facts) != 0 || !S_ISREG(facts.st_mode)) return;
+  Journal journal(UniqueFd{::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0)});
+  while (journal.next()) continue;
+  if (journal.good() < static_cast<std::uint64_t>(facts.st_size)) [[maybe_unused]]
+    const int cut = ::ftruncate(fd.get(), static_cast<off_t>(journal.good()));
 }
 
 void Disk::remove_file(const std::string& id, const std::string& file) const {
@@ -109,17 +172,26 @@ Result<std::string> Disk::read(const std::string& id, const std::string& file) c
   return read_file_at(directory->get(), file.c_str(), max_file);
 }
 
-Result<Run> Disk::read_record(const std::string& id) const {
+Result<Run> Disk::read_record(const std::string& id, std::uint64_t* size) const {
   auto directory = folder(id);
   if (!directory) return tl::unexpected(directory.error());
   auto text = read_file_at(directory->get(), "run.json", max_record);
   if (!text) return tl::unexpected(text.error());
+  if (size) *size = text->size();
   auto value = parse_json(*text);
   if (!value) return tl::unexpected(value.error());
   if (!value->is_object()) return refuse("malformed", "not the record of a run");
   auto run = from_record(value->get_object());
   if (run && run->id != id) return refuse("malformed", "the record of another run");
   return run;
+}
+
+Result<UniqueFd> Disk::open_file(const std::string& id, const std::string& file) const {
+  auto directory = folder(id);
+  if (!directory) return tl::unexpected(directory.error());
+  UniqueFd fd{::openat(directory->get(), file.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)};
+  if (!fd) return refuse("run-unknown", file + " is not there");
+  return fd;
 }
 
 Result<Disk::ArtifactFile> Disk::create_artifact(const std::string& id, unsigned number) const {
@@ -138,11 +210,16 @@ Result<Disk::ArtifactFile> Disk::create_artifact(const std::string& id, unsigned
 }
 
 Result<UniqueFd> Disk::open_artifact(const std::string& id, unsigned number) const {
+  return open_file(id, artifact_path(number));
+}
+
+Result<void> Disk::sync_artifacts(const std::string& id) const {
   auto directory = folder(id);
   if (!directory) return tl::unexpected(directory.error());
-  UniqueFd fd{::openat(directory->get(), artifact_path(number).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
-  if (!fd) return refuse("run-unknown", "the artifact's file is no longer there");
-  return fd;
+  const UniqueFd artifacts = open_directory(directory->get(), "artifacts");
+  if (!artifacts || ::fsync(artifacts.get()) != 0 || ::fsync(directory->get()) != 0)
+    return refuse_write("cannot sync artifacts/");
+  return {};
 }
 
 void Disk::remove_artifact(const std::string& id, unsigned number) const {
@@ -175,35 +252,48 @@ bool Disk::tidy(const std::string& id) const {
   if (!directory) return false;
   for (const std::string& name : names_in(directory->get()))
     if (name.ends_with(temporary)) ::unlinkat(directory->get(), name.c_str(), 0);
-  if (::faccessat(directory->get(), "run.json", F_OK, 0) == 0) return true;
+  // A record that was not synced is an empty file after a power cut: the run was never recorded.
+  struct stat facts {};
+  if (::fstatat(directory->get(), "run.json", &facts, AT_SYMLINK_NOFOLLOW) == 0 && facts.st_size > 0) return true;
   remove(id);
   return false;
 }
 
-Result<Digest> seal_artifact(int fd) {
-  struct stat facts;
-  if (::fsync(fd) != 0 || ::fstat(fd, &facts) != 0) return refuse_write("cannot sync the artifact");
-  const auto size = static_cast<std::uint64_t>(facts.st_size);  // a run that goes on writing must not keep us here
-  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context{EVP_MD_CTX_new(), &EVP_MD_CTX_free};
-  if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1)
-    return refuse("internal", "SHA-256 is not available");
-  Digest digest;
-  std::vector<char> buffer(256 * 1024);
-  while (digest.bytes < size) {
-    const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), size - digest.bytes));
-    const ssize_t n = ::pread(fd, buffer.data(), part, static_cast<off_t>(digest.bytes));
+void Disk::tidy_artifacts(const Run& run) const {
+  auto directory = folder(run.id);
+  if (!directory) return;
+  const UniqueFd artifacts = open_directory(directory->get(), "artifacts");
+  if (!artifacts) return;
+  for (const std::string& name : names_in(artifacts.get()))
+    if (std::none_of(run.artifacts.begin(), run.artifacts.end(),
+                     [&](const Artifact& named) { return std::to_string(named.number) == name; }))
+      ::unlinkat(artifacts.get(), name.c_str(), 0);
+}
+
+Result<void> Seal::follow(int fd, std::uint64_t most) {
+  struct stat facts {};
+  if (::fstat(fd, &facts) != 0) return refuse_write("cannot look at the artifact");
+  // A run that goes on writing must not keep us here.
+  std::uint64_t size = static_cast<std::uint64_t>(facts.st_size);
+  if (size > bytes_) size = bytes_ + std::min(size - bytes_, most);
+  std::string piece(256 * 1024, '\0');
+  while (bytes_ < size) {
+    const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), size - bytes_));
+    const ssize_t n = ::pread(fd, piece.data(), part, static_cast<off_t>(bytes_));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return refuse_write("cannot read the artifact back");
     if (n == 0) break;
-    EVP_DigestUpdate(context.get(), buffer.data(), static_cast<std::size_t>(n));
-    digest.bytes += static_cast<std::uint64_t>(n);
+    digest_.add(std::string_view(piece).substr(0, static_cast<std::size_t>(n)));
+    bytes_ += static_cast<std::uint64_t>(n);
   }
-  std::array<unsigned char, EVP_MAX_MD_SIZE> hash;
-  unsigned length = 0;
-  EVP_DigestFinal_ex(context.get(), hash.data(), &length);
-  constexpr char hex[] = "0123456789abcdef";
-  for (unsigned i = 0; i < length; ++i) (digest.sha256 += hex[hash[i] >> 4]) += hex[hash[i] & 15];
-  return digest;
+  return {};
+}
+
+Result<void> Seal::seal(int fd) {
+  struct stat facts {};
+  if (::fsync(fd) != 0 || ::fstat(fd, &facts) != 0) return refuse_write("cannot sync the artifact");
+  if (static_cast<std::uint64_t>(facts.st_size) < bytes_) *this = {};  // it was cut, so it was not only appended to
+  return follow(fd);
 }
 
 }  // namespace hatchd::runs

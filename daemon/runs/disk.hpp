@@ -2,23 +2,39 @@
 //
 //   run.json         the record          result.json      the result, pretty at indent 1, ready to stand in the run
 //   result.txt       its text            rendering.NAME   other renderings
+//   events           what it told (journal.hpp)
 //   artifacts/N      files of the run, named by number
 //
-// A file is written beside its place and renamed, so that a reader, and a start after a power cut, sees the old one
-// or the new one and never half of it (rename(2); the folder is synced so that the rename itself lasts).
+// Beside them lies `keys`, the idempotency keys (keys.hpp).
 //
-// Every function blocks and none has state, so they are called from the thread pool.
+// A file is written beside its place and renamed, so that a reader, and a start after a power cut, sees the old one
+// or the new one and never half of it (rename(2); the folder is synced so that the rename itself lasts). What grows is a
+// journal, whose torn end is cut.
+//
+// Every function but set_min_free() blocks and none has other state, so they are called from the thread pool.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/fd.hpp"
+#include "runs/digest.hpp"
 #include "runs/run.hpp"
 
 namespace hatchd::runs {
+
+// Below so much free space nothing large is begun.
+struct MinFree {
+  unsigned percent = 0;  // of the file system
+  std::uint64_t bytes = 0;
+};
+// "5%", or a size, which the caller has read already.
+MinFree min_free_of(std::string_view text, std::optional<std::uint64_t> size);
 
 class Disk {
  public:
@@ -26,15 +42,27 @@ class Disk {
   static constexpr std::size_t max_file = 256 * 1024 * 1024;  // results and renderings, pretty
 
   // The descriptor stays the caller's.
-  static Result<Disk> open(int directory);
+  static Result<Disk> open(int directory, MinFree min_free = {});
+
+  // Less than min_free is left, or nothing.
+  bool low() const;
+  // From now on, for every thread.
+  void set_min_free(MinFree min_free);
 
   Result<void> create(const std::string& id) const;
   // `durable`: on return it outlasts a power cut, and so does the run's folder. Otherwise it outlasts the process only.
   Result<void> write(const std::string& id, const std::string& file, std::string_view text, bool durable) const;
-  Result<void> write_record(const Run& run, bool durable) const;
+  // How large it became.
+  Result<std::uint64_t> write_record(const Run& run, bool durable) const;
+  // Adds whole entries to a journal; what could not be written whole is taken back.
+  Result<void> append(const std::string& id, const std::string& file, std::string_view entries, bool durable) const;
+  // Cuts off what is torn at the end of a journal.
+  void mend(const std::string& id, const std::string& file) const;
   void remove_file(const std::string& id, const std::string& file) const;
   Result<std::string> read(const std::string& id, const std::string& file) const;
-  Result<Run> read_record(const std::string& id) const;
+  // `size`: how large the record is.
+  Result<Run> read_record(const std::string& id, std::uint64_t* size = nullptr) const;
+  Result<UniqueFd> open_file(const std::string& id, const std::string& file) const;
 
   // The run gets `writer`, which cannot read; `reader` is for the hash.
   struct ArtifactFile {
@@ -42,6 +70,8 @@ class Disk {
   };
   Result<ArtifactFile> create_artifact(const std::string& id, unsigned number) const;
   Result<UniqueFd> open_artifact(const std::string& id, unsigned number) const;
+  // On return the file's name outlasts a power cut; its content is seal()'s affair.
+  Result<void> sync_artifacts(const std::string& id) const;
   void remove_artifact(const std::string& id, unsigned number) const;
 
   void remove(const std::string& id) const;
@@ -49,24 +79,48 @@ class Disk {
   // Names of run folders, sorted; what is not a ULID is somebody else's and left alone.
   std::vector<std::string> ids() const;
   // Clears what an interrupted write left behind; removes a folder without a record (its creation or its removal was
-  // interrupted). False when the folder is gone.
+  // interrupted, or a power cut came before the record was on disk). False when the folder is gone.
   bool tidy(const std::string& id) const;
+  // Removes artifacts that the record does not name: they were never committed, or their removal was interrupted.
+  void tidy_artifacts(const Run& run) const;
+
+  // The runs directory itself, for what stands beside the runs.
+  int directory() const { return runs_.get(); }
 
  private:
   explicit Disk(UniqueFd runs) : runs_(std::move(runs)) {}
   Result<UniqueFd> folder(const std::string& id) const;
 
+  struct Least {
+    std::atomic<unsigned> percent;
+    std::atomic<std::uint64_t> bytes;
+  };
   UniqueFd runs_;
+  std::unique_ptr<Least> least_ = std::make_unique<Least>();
 };
+
+// Writes a file beside its place, syncs it when `durable`, and renames it.
+Result<void> replace_file(int directory, const std::string& file, std::string_view text, bool durable);
+// Adds to a file, in one piece or not at all.
+Result<void> append_file(int directory, const std::string& file, std::string_view text, bool durable);
 
 // The file of a rendering.
 std::string rendering_file(std::string_view name);
 
-// Syncs an artifact and hashes it as it lies on disk, as long as it is at the call.
-struct Digest {
-  std::uint64_t bytes = 0;
-  std::string sha256;
+// An artifact's digest as it lies on disk. follow() hashes what has come so far, so that little is left for seal(); only
+// a file that is appended to may be followed, since what was hashed is not looked at again.
+class Seal {
+ public:
+  Result<void> follow(int fd, std::uint64_t most = UINT64_MAX);
+  // Syncs it and hashes the rest, as far as it is long at the call.
+  Result<void> seal(int fd);
+
+  std::uint64_t bytes() const { return bytes_; }
+  std::string hex() { return digest_.hex(); }
+
+ private:
+  Sha256 digest_;
+  std::uint64_t bytes_ = 0;
 };
-Result<Digest> seal_artifact(int fd);
 
 }  // namespace hatchd::runs

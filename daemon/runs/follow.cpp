@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <charconv>
 
 #include "base/json.hpp"
 #include "hatch/json.hpp"
+#include "runs/journal.hpp"
+#include "runs/run.hpp"
 
 namespace hatchd::runs {
 
@@ -28,12 +31,48 @@ void Events::add(std::string_view type, const json::object& data) {
     bytes_ -= events_.front().data.size();
     events_.pop_front();
   }
+  const bool must = type == "state" || type == "result";  // few, and small
+  if (!to_disk_ || (!must && stored_ >= max_stored)) return;
+  std::string entry = Journal::entry(to_line(events_.back()));
+  stored_ += entry.size();
+  unwritten_ += entry;
 }
 
 const Event* Events::behind(std::uint64_t after) const {
   if (events_.empty() || after >= last_) return nullptr;
   const std::uint64_t first = events_.front().number;
   return &events_[after < first ? 0 : static_cast<std::size_t>(after + 1 - first)];
+}
+
+bool Events::whole_behind(std::uint64_t after) const {
+  const Event* next = behind(after);
+  return !next || next->number == after + 1;
+}
+
+void Events::stay_in_memory() {
+  to_disk_ = false;
+  unwritten_.clear();
+}
+
+std::string to_line(const Event& event) { return std::to_string(event.number) + " " + event.type + " " + event.data; }
+
+std::optional<Event> event_of(std::string_view line) {
+  Event event{};
+  const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), event.number);
+  if (error != std::errc() || end == line.data() + line.size() || *end != ' ') return std::nullopt;
+  line.remove_prefix(static_cast<std::size_t>(end - line.data()) + 1);
+  const std::size_t space = line.find(' ');
+  if (space == line.npos) return std::nullopt;
+  event.type = line.substr(0, space);
+  event.data = line.substr(space + 1);
+  return event;
+}
+
+json::object result_event(const Run& run) {
+  json::object result{{"state", to_string(run.state)}, {"href", "/v1/runs/" + run.id}};
+  if (!run.verdict.empty()) result["verdict"] = run.verdict;
+  if (run.error) result["error"] = hatchd::to_json(*run.error);
+  return result;
 }
 
 bool read_event(const json::object& message, std::string& type, json::object& data) {

@@ -17,7 +17,7 @@ namespace hatchd::runs {
 class PluginLink;
 
 struct Live {
-  explicit Live(asio::any_io_executor executor) : changed(std::move(executor)) {}
+  explicit Live(asio::any_io_executor executor) : changed(executor), disk_free(std::move(executor)) {}
 
   Run run;
   Events events;
@@ -34,12 +34,21 @@ struct Live {
   link::Outcome outcome;              // touched by one coroutine at a time, see runner.cpp
   SteadyTime deadline{}, begun{};
 
-  bool folder = true;  // false: the disk refused even that, so nothing more is tried
+  bool folder = true;  // false: it is not on disk and will not be: too little room, or the disk refused it
+
+  // Record and events are each written by one thread of the pool at a time, so that the last state is written last.
+  bool writing_record = false, writing_events = false;
+  Signal disk_free;  // one of them became false
+
+  // No room for an artifact: a run that fails then has failed for that.
+  bool no_space = false;
+  bool stopped_for_space = false;  // we asked it to end, since it was filling the disk
 
   // Result and renderings of a run that the disk refused, by file name. The record on disk does not know of them.
   std::map<std::string, std::string> kept;
 
   void move(State to);  // checks the table of moves; a move that is not in it is a bug
+  void tell_state();    // as an event
 };
 
 using LivePtr = std::shared_ptr<Live>;

@@ -116,6 +116,7 @@ json::object to_record(const Run& run) {
   record["effect"] = schema::to_string(run.effect);
   record["role"] = access::to_string(run.role);
   record["bytes"] = run.bytes;
+  if (!run.stored) record["stored"] = false;
   return record;
 }
 
@@ -161,6 +162,7 @@ Result<Run> from_record(const json::object& record) {
   if (!schema::parse_effect(text_of(record, "effect"), run.effect)) run.effect = schema::Effect::disrupt;
   run.role = access::parse_role(text_of(record, "role"));
   run.bytes = static_cast<std::uint64_t>(number_of(record, "bytes"));
+  run.stored = flag_of(record, "stored", true);
   return run;
 }
 

@@ -77,8 +77,9 @@ struct Run {
   std::vector<std::string> renderings;              // stored beside the result
   schema::Effect effect = schema::Effect::observe;  // what reading it takes (access::authorize)
   access::Role role = access::Role::none;
-  std::uint64_t bytes = 0;  // result, renderings and artifacts on disk
-  bool stored = true;       // false: in memory only, since the disk refused it
+  std::uint64_t bytes = 0;         // result, renderings, events and artifacts on disk
+  bool stored = true;              // false: all of it, or its result, is in memory only, since the disk had no room
+  std::uint64_t record_bytes = 0;  // of the record itself, as it lies on disk
 
   WallTime created() const;
 };

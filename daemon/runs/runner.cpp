@@ -33,7 +33,9 @@ Runner::Runner(asio::any_io_executor executor, Plugins& plugins, Store& store, c
       pool_(pool),
       limits_(limits),
       admission_(limits.admission),
-      artifacts_(disk, pool),
+      keys_(disk),
+      artifacts_(disk, pool, [this](LivePtr live) { return write_record(std::move(live), true); }),
+      removed_(executor),
       ended_(executor),
       audited_(executor),
       turn_(executor) {}
@@ -41,6 +43,13 @@ Runner::Runner(asio::any_io_executor executor, Plugins& plugins, Store& store, c
 tl::expected<LivePtr, Admission::Refusal> Runner::start(Order order) {
   if (stopping_) return tl::unexpected(Admission::Refusal{Problem{"shutting-down", "hatchd is stopping"}, 5});
   const SteadyTime now = std::chrono::steady_clock::now();
+  if (order.key)
+    if (const auto seconds = keys_.full(*order.key, std::chrono::system_clock::now()))
+      return tl::unexpected(Admission::Refusal{Problem{"busy",
+                                                       "too many idempotency keys are alive; each is kept for a day",
+                                                       {},
+                                                       "run without Idempotency-Key, or use fewer keys"},
+                                               *seconds});
   const bool acts = order.effect != schema::Effect::observe && !order.preflight;
   if (acts && audit_ && !audit_->writable()) return tl::unexpected(Admission::Refusal{unwritable(*audit_), 5});
   if (const unsigned seconds = plugins_.rest(order.hatch->plugin, now); seconds > 0)
@@ -70,7 +79,8 @@ tl::expected<LivePtr, Admission::Refusal> Runner::start(Order order) {
   run.role = order.role;
   live_[run.id] = live;
   if (!live->preflight) store_.put(run);
-  live->events.add("state", {{"state", to_string(run.state)}});
+  if (order.key) keys_.claim(*order.key, run.id);
+  live->tell_state();
   asio::co_spawn(executor_, conduct(live, std::move(order), std::move(*slot)), [this, live](std::exception_ptr error) {
     if (!error) return;
     // Whatever happens, nobody waits for a run that never ends.
@@ -106,7 +116,11 @@ void Runner::retire(const LivePtr& live) {
   }
   live_.erase(live->run.id);
   if (!live->preflight) recent_.push_back(live);
-  if (recent_.size() > max_recent) recent_.pop_front();
+  if (recent_.size() > max_recent) {
+    const LivePtr oldest = std::move(recent_.front());
+    recent_.pop_front();
+    if (!oldest->folder) store_.forget(oldest->run.id);  // memory was the only place where it was
+  }
   bound_kept();
   live->changed.notify();
   ended_.notify();
@@ -163,6 +177,44 @@ asio::awaitable<Result<UniqueFd>> Runner::open_artifact(std::string id, unsigned
   co_return co_await pool_.run(std::move(work));
 }
 
+asio::awaitable<Result<UniqueFd>> Runner::open_events(std::string id) {
+  auto work = [this, id] { return disk_.open_file(id, events_file); };
+  co_return co_await pool_.run(std::move(work));
+}
+
+asio::awaitable<Result<Run>> Runner::remove_artifact(std::string id, std::string name) {
+  while (removing_) co_await removed_.wait();  // one at a time: a record on disk is read, changed and written
+  removing_ = true;
+  const Defer done{[this] {
+    removing_ = false;
+    removed_.notify();
+  }};
+  LivePtr held = live(id);
+  if (!held) {
+    auto loaded = co_await load(id);
+    if (!loaded) co_return loaded;
+    held = std::make_shared<Live>(executor_);
+    held->run = std::move(*loaded);
+  }
+  Run& run = held->run;
+  const auto at = std::find_if(run.artifacts.begin(), run.artifacts.end(),
+                               [&](const Artifact& artifact) { return artifact.name == name; });
+  if (at == run.artifacts.end()) co_return refuse("run-unknown", "the run has no artifact of that name");
+  const Artifact artifact = *at;
+  run.artifacts.erase(at);
+  run.bytes -= std::min(run.bytes, artifact.bytes);
+  // The record first: a file that it does not name is cleared at the next start. On a full disk there is no room for a
+  // new record before the file is gone.
+  auto remove = [this, id, number = artifact.number] { disk_.remove_artifact(id, number); };
+  auto written = co_await write_record(held, true);
+  co_await pool_.run(remove);
+  if (!written) written = co_await write_record(held, true);
+  if (!written)
+    log::error("a removed artifact is still in the record", {{"run", id}, {"problem", written.error().detail}});
+  store_.put(run);
+  co_return run;
+}
+
 asio::awaitable<Runner::Listed> Runner::list(Store::Query query) {
   Store::Page page = store_.list(query);
   // What is in memory is newer than what is on disk.
@@ -214,8 +266,9 @@ void Live::move(State to) {
     log::error("a run made a move that is not in the table",
                {{"run", run.id}, {"from", to_string(run.state)}, {"to", to_string(to)}});
   run.state = to;
-  events.add("state", {{"state", to_string(to)}});
 }
+
+void Live::tell_state() { events.add("state", {{"state", to_string(run.state)}}); }
 
 void Runner::end(const LivePtr& live, State state, std::optional<Problem> problem) {
   Run& run = live->run;
@@ -226,22 +279,87 @@ void Runner::end(const LivePtr& live, State state, std::optional<Problem> proble
   live->move(state);
 }
 
-// Writes the record as it is now. A disk that refuses does not end the run: it goes on in memory, because a full disk
-// is when people need to look.
-asio::awaitable<void> Runner::record(LivePtr live, bool durable) {
-  if (live->preflight) co_return;
+// On disk before it starts, so that a crash of hatchd leaves its trace. What only looks need not outlast a power cut, and
+// where there is little room it goes on in memory, because a full disk is when people need to look. What acts is
+// recorded as long as there is any room; else it is not started.
+asio::awaitable<void> Runner::begin_record(LivePtr live, const Order& order) {
+  const bool acts = order.effect != schema::Effect::observe;
+  auto work = [this, run = live->run, acts, key = order.key]() -> Result<std::uint64_t> {
+    if (!acts && disk_.low()) return refuse("no-space", "less than runs.min_free is left");
+    if (auto made = disk_.create(run.id); !made) return tl::unexpected(made.error());
+    auto size = disk_.write_record(run, acts || key);
+    // The record before the key: a key never names a run that nobody knows.
+    if (size && key)
+      if (auto kept = keys_.write(*key, run.id); !kept) size = tl::unexpected(kept.error());
+    if (!size) disk_.remove(run.id);
+    return size;
+  };
+  const auto size = co_await pool_.run(std::move(work));
+  if (size) {
+    live->run.record_bytes = *size;
+  } else {
+    log::error("a run is not on disk", {{"run", live->run.id}, {"problem", size.error().detail}});
+    live->run.stored = live->folder = false;
+    live->events.stay_in_memory();
+    if (acts && order.key) keys_.release(*order.key, live->run.id);
+  }
   store_.put(live->run);
-  if (!live->folder) co_return;
+}
+
+asio::awaitable<Result<void>> Runner::write_record(LivePtr live, bool durable) {
+  while (live->writing_record) co_await live->disk_free.wait();
+  live->writing_record = true;
+  const Defer done{[&] {
+    live->writing_record = false;
+    live->disk_free.notify();
+  }};
   Run run = live->run;
   if (!live->kept.empty()) {  // what is in memory only will not be there after a restart
     run.has_result = false;
     run.renderings.clear();
   }
   auto work = [this, run = std::move(run), durable] { return disk_.write_record(run, durable); };
-  const auto written = co_await pool_.run(std::move(work));
-  if (written) co_return;
-  live->run.stored = false;
-  log::error("a run could not be recorded", {{"run", live->run.id}, {"problem", written.error().detail}});
+  const auto size = co_await pool_.run(std::move(work));
+  if (!size) co_return tl::unexpected(size.error());
+  live->run.record_bytes = *size;
+  co_return Result<void>{};
+}
+
+// Writes the record as it is now. A disk that refuses does not end the run.
+asio::awaitable<void> Runner::record(LivePtr live, bool durable) {
+  if (live->preflight) co_return;
+  if (live->folder) {
+    const auto written = co_await write_record(live, durable);
+    if (!written) {
+      live->run.stored = false;
+      log::error("a run could not be recorded", {{"run", live->run.id}, {"problem", written.error().detail}});
+    }
+  }
+  store_.put(live->run);
+}
+
+// What was told and is not on disk yet.
+asio::awaitable<void> Runner::write_events(LivePtr live, bool durable) {
+  while (live->writing_events) co_await live->disk_free.wait();
+  live->writing_events = true;
+  const Defer done{[&] {
+    live->writing_events = false;
+    live->disk_free.notify();
+  }};
+  while (live->events.has_unwritten()) {
+    std::string entries = live->events.take_unwritten();
+    const std::uint64_t size = entries.size();
+    auto work = [this, id = live->run.id, entries = std::move(entries), durable] {
+      return disk_.append(id, events_file, entries, durable);
+    };
+    const auto written = co_await pool_.run(std::move(work));
+    if (written) {
+      live->run.bytes += size;
+    } else {
+      log::error("events of a run are not on disk", {{"run", live->run.id}, {"problem", written.error().detail}});
+      live->events.stay_in_memory();
+    }
+  }
 }
 
 }  // namespace hatchd::runs

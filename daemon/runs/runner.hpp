@@ -14,6 +14,7 @@
 #include "catalogue/catalogue.hpp"
 #include "runs/admission.hpp"
 #include "runs/artifacts.hpp"
+#include "runs/keys.hpp"
 #include "runs/plugins.hpp"
 #include "runs/store.hpp"
 
@@ -30,6 +31,7 @@ struct Order {
   bool preflight = false;
   audit::Origin origin;                 // of the request
   boost::json::object target_identity;  // `pid` and `started` of its main process, as far as they are known
+  std::optional<Keys::Key> key;         // free when start() is called: see Keys::first()
 };
 
 struct Limits {
@@ -63,6 +65,12 @@ class Runner {
   asio::awaitable<Result<UniqueFd>> open_artifact(std::string id, unsigned number);
   // Targets on which a hatch rests since its runs crashed.
   std::vector<Admission::Rest> resting(const catalogue::Hatch& hatch) const;
+  // The journal of its events (follow.hpp).
+  asio::awaitable<Result<UniqueFd>> open_events(std::string id);
+  // Takes an artifact out of the record, then its file; the run as it is after that.
+  asio::awaitable<Result<Run>> remove_artifact(std::string id, std::string name);
+
+  Keys& keys() { return keys_; }
 
   struct Listed {
     std::vector<Run> runs;
@@ -89,7 +97,10 @@ class Runner {
   asio::awaitable<void> attend(LivePtr live);
   asio::awaitable<void> read_channel(LivePtr live);
   asio::awaitable<void> conclude(LivePtr live);
+  asio::awaitable<void> begin_record(LivePtr live, const Order& order);
+  asio::awaitable<Result<void>> write_record(LivePtr live, bool durable);
   asio::awaitable<void> record(LivePtr live, bool durable);
+  asio::awaitable<void> write_events(LivePtr live, bool durable);
   void end(const LivePtr& live, State state, std::optional<Problem> problem);
   void retire(const LivePtr& live);
   void bound_kept();
@@ -101,10 +112,12 @@ class Runner {
   Pool& pool_;
   Limits limits_;
   Admission admission_;
+  Keys keys_;
   Artifacts artifacts_;
-  bool stopping_ = false;
+  bool stopping_ = false, removing_ = false;
   std::map<std::string, LivePtr> live_;  // under way
   std::deque<LivePtr> recent_;           // over, newest last: for followers
+  Signal removed_;                       // removing_ became false
   Signal ended_;                         // a run left live_
   audit::Audit* audit_ = nullptr;
   Signal audited_;

@@ -3,13 +3,14 @@
 #include <algorithm>
 
 #include "base/log.hpp"
+#include "runs/follow.hpp"
 
 namespace hatchd::runs {
 
 void Store::put(const Run& run) {
   Entry& entry = entries_[run.id];
   bytes_ -= entry.bytes;
-  entry = {run.hatch, run.target, run.state, run.effect, run.role, run.bytes};
+  entry = {run.hatch, run.target, run.state, run.effect, run.role, run.bytes + run.record_bytes};
   bytes_ += entry.bytes;
   if (is_over(run.state)) by_place_[{run.hatch, run.target}].insert(run.id);
 }
@@ -73,29 +74,34 @@ std::vector<std::string> Store::prune(WallTime now) {
   return gone;
 }
 
-History read_history(const Disk& disk) {
+History read_history(const Disk& disk, const std::function<void(Run)>& take) {
   History history;
   for (const std::string& id : disk.ids()) {
     if (!disk.tidy(id)) continue;
-    auto run = disk.read_record(id);
+    ++history.runs;
+    std::uint64_t size = 0;
+    auto run = disk.read_record(id, &size);
     if (!run) {
       ++history.unreadable;
       Run unreadable;
       unreadable.id = id;
       unreadable.state = State::crashed;
       unreadable.effect = schema::Effect::disrupt;
-      history.runs.push_back(std::move(unreadable));
+      take(std::move(unreadable));
       continue;
     }
+    disk.tidy_artifacts(*run);
     if (!is_over(run->state)) {
       ++history.interrupted;
       run->state = State::crashed;
       run->error = Problem{"run-crashed", "hatchd ended while the run was under way"};
       run->finished = rfc3339(std::chrono::system_clock::now());
+      disk.mend(id, events_file);
       if (auto written = disk.write_record(*run, true); !written)
         log::warning("an interrupted run could not be recorded", {{"run", id}, {"problem", written.error().detail}});
     }
-    history.runs.push_back(std::move(*run));
+    run->record_bytes = size;
+    take(std::move(*run));
   }
   return history;
 }

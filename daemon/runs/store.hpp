@@ -68,11 +68,10 @@ class Store {
 
 // Reads the history back at start: tidies each folder, and records runs that were under way as crashed, because
 // whoever ran them is gone. A folder whose record cannot be read stays for a person to look at, until retention reaches
-// it: it is a run of no hatch, which is never shown. Blocks.
+// it: it is a run of no hatch, which is never shown. Each run is handed to `take`, the oldest first. Blocks.
 struct History {
-  std::vector<Run> runs;  // with those that cannot be read
-  std::size_t interrupted = 0, unreadable = 0;
+  std::size_t runs = 0, interrupted = 0, unreadable = 0;
 };
-History read_history(const Disk& disk);
+History read_history(const Disk& disk, const std::function<void(Run)>& take);
 
 }  // namespace hatchd::runs

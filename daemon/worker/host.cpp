@@ -22,7 +22,8 @@ namespace json = boost::json;
 
 namespace {
 
-constexpr int answer_patience_ms = 10'000;  // for results and for the store's answers about artifacts
+constexpr int commit_patience_ms = 3600'000;  // syncing gigabytes takes its time; the run's time limit is below it
+constexpr int answer_patience_ms = 10'000;    // for results and for the store's answers about artifacts
 constexpr std::size_t max_note = 1024, max_name = 128, max_list = 32;
 
 std::string_view view(hatch_str text) {
@@ -354,7 +355,8 @@ int Host::request(std::string_view type, json::object body, UniqueFd* descriptor
   const std::int64_t tag = ++last_tag_;
   body["tag"] = tag;
   if (!task_.channel.send(type, std::move(body))) return -EPIPE;
-  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(answer_patience_ms);
+  const int patience = type == "commit" ? commit_patience_ms : answer_patience_ms;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(patience);
   for (;;) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - std::chrono::steady_clock::now()).count();
     link::Message answer;
@@ -413,6 +415,7 @@ int Host::adopt_artifact(int fd, std::string_view name, std::string_view media_t
   if (!S_ISREG(info.st_mode)) return -EINVAL;
   const int to = open_artifact(name, media_type);
   if (to < 0) return to;
+  ::fcntl(to, F_SETFL, O_APPEND);  // hashed while it is copied
   std::string buffer(256 * 1024, '\0');
   for (off_t at = 0; at < info.st_size;) {
     const ssize_t n = ::pread(fd, buffer.data(), buffer.size(), at);

@@ -233,7 +233,10 @@ class Response:
         self.status = raw.status
         self.headers = {name.lower(): value for name, value in raw.getheaders()}
         self.body = raw.read()
-        self.text = self.body.decode()
+
+    @property
+    def text(self):
+        return self.body.decode()
 
     @property
     def type(self):
@@ -243,7 +246,7 @@ class Response:
         return json.loads(self.body)
 
     def __repr__(self):
-        return f"HTTP {self.status} {self.headers}\n{self.text[:4000]}"
+        return f"HTTP {self.status} {self.headers}\n{self.body[:4000].decode(errors='replace')}"
 
 
 TOKEN = "hatchd_e2e-operator-0123456789abcdef"
@@ -270,7 +273,7 @@ class Daemon:
             "listen": [{"unix": self.socket, "mode": "0666"}],
             "targets": targets,
             "access": {"peers": [{"user": "root", "role": "admin"}]},
-            "runs": {"directory": str(self.folder / "runs")},
+            "runs": {"directory": str(self.folder / "runs"), "min_free": "1MiB"},
         }
         if not AM_ROOT:
             import pwd

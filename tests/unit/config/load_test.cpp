@@ -281,12 +281,10 @@ TEST_CASE("what this version does not act upon is refused, wherever it stands") 
     "audit": {},
     "mask": {},
     "access": {},
-    "hatches": { "web.logs": { "kind": "signal", "effect": "act", "target": "web", "signal": "USR1" } },
-    "runs": { "min_free": "5%" }
+    "hatches": { "web.logs": { "kind": "signal", "effect": "act", "target": "web", "signal": "USR1" } }
   })"));
   std::string expected;
-  for (const char* place :
-       {"6: /hatches/web.logs/kind", "6: /hatches/web.logs/target", "6: /hatches/web.logs/signal", "7: /runs/min_free"})
+  for (const char* place : {"6: /hatches/web.logs/kind", "6: /hatches/web.logs/target", "6: /hatches/web.logs/signal"})
     expected += std::string("hatchd.json:") + place + ": is not supported by this version\n";
   CHECK(folder.told(loaded) == expected);
 }

@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 struct House {
   Folder folder;
   asio::io_context io{1};
-  Disk disk = *Disk::open(folder.fd.get());
+  Disk disk;
   Store store{Keep{}};
   std::deque<FakePlugin::Act> acts;  // one for each process that is asked for; none left: refused
   std::deque<FakePlugin> processes;
@@ -28,7 +28,8 @@ struct House {
   Runner runner;
   catalogue::Hatch hatch;
 
-  explicit House(Limits limits = {}) : runner(io.get_executor(), plugins, store, disk, pool, limits) {
+  explicit House(Limits limits = {}, MinFree min_free = {})
+      : disk(*Disk::open(folder.fd.get(), min_free)), runner(io.get_executor(), plugins, store, disk, pool, limits) {
     hatch.id = "stack.dump";
     hatch.plugin = "stack";
     hatch.timeout = 5s;

@@ -1,5 +1,7 @@
 #include "runs/runner.hpp"
 
+#include <fcntl.h>
+
 #include <atomic>
 #include <future>
 
@@ -545,7 +547,125 @@ TEST_CASE("a result that the disk refuses stays in memory, and the record is wri
   CHECK_FALSE(record->has_result);
   CHECK(record->renderings.empty());
   CHECK_FALSE(std::filesystem::exists(house.folder.path / run.id / "result.json"));
-  CHECK(read_history(house.disk).interrupted == 0);
+  CHECK(record->stored == false);  // so that nobody takes it for a run without a result
+  CHECK(read_history(house.disk, [](const Run&) {}).interrupted == 0);
+}
+
+namespace {
+
+// Opens an artifact; what hatchd says to that is in its result.
+bool leave_a_file(FakeRun& run) {
+  run.started();
+  run.channel.send("artifact", {{"tag", 1}, {"name", "a"}, {"media_type", "text/plain"}});
+  const link::Message answer = FakeRun::next(run.channel);
+  if (answer.type == "refused") {
+    run.closing("failed", {{"code", "run-failed"}, {"detail", "artifact: no space"}});
+  } else {
+    run.channel.send("commit", {{"tag", 2}, {"of", 1}});
+    FakeRun::next(run.channel);
+    run.result(R"({"verdict":"left a file"})");
+    run.closing("ok");
+  }
+  run.ended();
+  return true;
+}
+
+std::string code_of(const Run& run) { return run.error ? run.error->code : ""; }
+
+}  // namespace
+
+TEST_CASE("below min_free: looking goes on in memory, acting is recorded, artifacts are refused") {
+  House house({}, MinFree{100, 0});
+  house.acts = {[](FakeRun& run) {
+    return text_of(*object_of(run.start.body, "params"), "file") == "yes" ? leave_a_file(run) : succeed(run);
+  }};
+  const Run looked = house.run_to_end(house.order());
+  CHECK(looked.state == State::succeeded);
+  CHECK_FALSE(looked.stored);
+  CHECK(house.disk.ids().empty());
+  house.go([&]() -> asio::awaitable<void> {
+    const Store::Query all;
+    const Runner::Listed listed = co_await house.runner.list(all);
+    REQUIRE(listed.runs.size() == 1);
+    CHECK(listed.runs[0].id == looked.id);
+  });
+  const Run acted = house.run_to_end(house.order("web", schema::Effect::act));
+  CHECK(acted.state == State::succeeded);
+  CHECK(acted.stored);
+  CHECK(house.disk.read_record(acted.id));
+  for (const auto effect : {schema::Effect::observe, schema::Effect::act}) {
+    Order order = house.order("web", effect);
+    order.params["file"] = "yes";
+    const Run refused = house.run_to_end(std::move(order));
+    CHECK(refused.state == State::failed);
+    CHECK(code_of(refused) == "no-space");
+    CHECK(refused.artifacts.empty());
+  }
+  // Memory is the only place of the first; when it is out of it, nobody lists it.
+  for (int i = 0; i < 70; ++i) house.run_to_end(house.order());
+  CHECK_FALSE(house.store.find(looked.id));
+  CHECK(house.store.find(acted.id));
+}
+
+TEST_CASE("a run that fills the disk is asked to end, and its file is gone") {
+  House house({}, MinFree{0, 0});
+  house.acts = {[&](FakeRun& run) {
+    run.started();
+    run.channel.send("artifact", {{"tag", 1}, {"name", "a"}, {"media_type", "text/plain"}});
+    const link::Message answer = FakeRun::next(run.channel);
+    house.disk.set_min_free({100, 0});  // as if others had taken the room
+    const bool told = FakeRun::next(run.plugin).type == "cancel";
+    run.closing(told ? "cancelled" : "failed");
+    run.ended("exit", 0, told ? json::value("cancelled") : json::value(nullptr));
+    return true;
+  }};
+  const Run run = house.run_to_end(house.order("web", schema::Effect::act));
+  CHECK(run.state == State::failed);
+  CHECK(code_of(run) == "no-space");
+  CHECK(run.artifacts.empty());
+  CHECK_FALSE(house.disk.open_artifact(run.id, 1));
+}
+
+TEST_CASE("an artifact is in the record on disk as soon as it is committed, so that it outlives a crash") {
+  House house;
+  std::string files;
+  house.acts = {[&](FakeRun& run) {
+    run.started();
+    run.channel.send("artifact", {{"tag", 1}, {"name", "a"}, {"media_type", "text/plain"}});
+    const link::Message answer = FakeRun::next(run.channel);
+    ::fcntl(answer.fds.at(0).get(), F_SETFL, O_APPEND);  // as the SDK does: hashed while it grows
+    write_all(answer.fds.at(0).get(), "first ");
+    std::this_thread::sleep_for(600ms);
+    write_all(answer.fds.at(0).get(), "second");
+    run.channel.send("commit", {{"tag", 2}, {"of", 1}});
+    FakeRun::next(run.channel);
+    files = run.id;
+    const auto record = Disk::open(house.folder.fd.get())->read_record(run.id);
+    if (record && record->artifacts.size() == 1) files += " " + record->artifacts[0].sha256;
+    return false;  // crashes
+  }};
+  const Run run = house.run_to_end(house.order());
+  CHECK(run.state == State::crashed);
+  CHECK(files == run.id + " " + sha256("first second"));
+  REQUIRE(run.artifacts.size() == 1);
+  CHECK(run.artifacts[0].bytes == 12);
+}
+
+TEST_CASE("a key is on disk before its run starts") {
+  House house;
+  bool there = false;
+  const Keys::Key key = Keys::make("alice", "stack.dump", "web", "k", {});
+  house.acts = {[&](FakeRun& run) {
+    Keys keys(house.disk);
+    keys.load(std::chrono::system_clock::now());
+    const auto first = keys.first(key, std::chrono::system_clock::now());
+    there = first && *first && **first == run.id && house.disk.read_record(run.id);
+    return succeed(run);
+  }};
+  Order order = house.order("web", schema::Effect::act);
+  order.key = key;
+  house.run_to_end(std::move(order));
+  CHECK(there);
 }
 
 TEST_CASE("a run that is over holds no channel and no raw result, and what the disk refused has a bound") {

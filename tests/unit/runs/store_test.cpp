@@ -11,6 +11,15 @@ namespace fs = std::filesystem;
 
 namespace {
 
+struct Read : History {
+  std::vector<Run> runs;
+};
+Read history_of(const Disk& disk) {
+  Read read;
+  static_cast<History&>(read) = read_history(disk, [&](Run run) { read.runs.push_back(std::move(run)); });
+  return read;
+}
+
 Run run_of(const std::string& hatch, const std::string& target, State state = State::succeeded,
            std::uint64_t bytes = 0) {
   Run run;
@@ -86,11 +95,10 @@ TEST_CASE("an artifact is hashed as it lies on disk") {
   auto file = disk.create_artifact(run.id, 1);
   REQUIRE(file);
   REQUIRE(write_all(file->writer.get(), "abc"));
-  const auto digest = seal_artifact(file->reader.get());
-  REQUIRE(digest);
-  CHECK(digest->bytes == 3);
-  CHECK(digest->sha256 ==
-        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");  // FIPS 180-2, appendix B.1
+  Seal seal;
+  REQUIRE(seal.seal(file->reader.get()));
+  CHECK(seal.bytes() == 3);
+  CHECK(seal.hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");  // FIPS 180-2, appendix B.1
   char byte;
   CHECK(::read(file->writer.get(), &byte, 1) == -1);  // the run may write only
   CHECK_FALSE(disk.create_artifact(run.id, 1));       // never over another
@@ -112,7 +120,7 @@ TEST_CASE("history after a crash: what ran is crashed, leftovers are gone, the r
   folder.write("lost+found/x", "");
   folder.write("notes.txt", "by the operator");
 
-  const History history = read_history(disk);
+  const Read history = history_of(disk);
   CHECK(history.interrupted == 2);
   CHECK(history.unreadable == 1);
   REQUIRE(history.runs.size() == 4);
@@ -127,7 +135,7 @@ TEST_CASE("history after a crash: what ran is crashed, leftovers are gone, the r
   CHECK(fs::exists(folder.path / torn / "run.json"));
   CHECK(fs::exists(folder.path / "lost+found/x"));
   CHECK(fs::exists(folder.path / "notes.txt"));
-  CHECK(read_history(disk).interrupted == 0);
+  CHECK(history_of(disk).interrupted == 0);
 
   // What cannot be read is not shown, but retention reaches it.
   CHECK(history.runs[3].id == torn);
@@ -139,6 +147,64 @@ TEST_CASE("history after a crash: what ran is crashed, leftovers are gone, the r
   CHECK(store.list({}).ids.size() == 3);
   const std::vector<std::string> gone = store.prune(std::chrono::system_clock::now() + std::chrono::hours(25));
   CHECK(std::find(gone.begin(), gone.end(), torn) != gone.end());
+}
+
+TEST_CASE("a digest that follows a file as it grows is that of the whole") {
+  const Folder folder;
+  const Disk disk = *Disk::open(folder.fd.get());
+  const Run run = run_of("a.b", "");
+  REQUIRE(disk.create(run.id));
+  auto file = disk.create_artifact(run.id, 1);
+  REQUIRE(file);
+  Seal seal;
+  REQUIRE(write_all(file->writer.get(), "a"));
+  REQUIRE(seal.follow(file->reader.get()));
+  CHECK(seal.bytes() == 1);
+  REQUIRE(write_all(file->writer.get(), "bc"));
+  REQUIRE(seal.follow(file->reader.get(), 1));
+  CHECK(seal.bytes() == 2);
+  SECTION("to its end") {
+    REQUIRE(seal.seal(file->reader.get()));
+    CHECK(seal.hex() == sha256("abc"));
+  }
+  SECTION("unless it was cut meanwhile, which begins anew") {
+    REQUIRE(::ftruncate(file->writer.get(), 1) == 0);
+    REQUIRE(seal.seal(file->reader.get()));
+    CHECK(seal.bytes() == 1);
+    CHECK(seal.hex() == sha256("a"));
+  }
+}
+
+TEST_CASE("artifacts that the record does not name are gone after a start, the others stay") {
+  const Folder folder;
+  const Disk disk = *Disk::open(folder.fd.get());
+  Run run = run_of("a.b", "");
+  run.artifacts.push_back({"kept.txt", "text/plain", 1, std::string(64, 'a'), 2});
+  REQUIRE(disk.create(run.id));
+  for (const unsigned number : {1u, 2u, 3u}) REQUIRE(disk.create_artifact(run.id, number));
+  REQUIRE(disk.sync_artifacts(run.id));
+  REQUIRE(disk.write_record(run, true));
+  CHECK(history_of(disk).runs.size() == 1);
+  CHECK_FALSE(disk.open_artifact(run.id, 1));
+  CHECK(disk.open_artifact(run.id, 2));
+  CHECK_FALSE(disk.open_artifact(run.id, 3));
+}
+
+TEST_CASE("a record that a power cut left empty was never written") {
+  const Folder folder;
+  const Disk disk = *Disk::open(folder.fd.get());
+  const std::string id = new_ulid();
+  folder.write(id + "/run.json", "");
+  CHECK(history_of(disk).runs.empty());
+  CHECK_FALSE(fs::exists(folder.path / id));
+}
+
+TEST_CASE("free space is compared with a share, with bytes, and with nothing") {
+  const Folder folder;
+  CHECK_FALSE(Disk::open(folder.fd.get())->low());
+  CHECK(Disk::open(folder.fd.get(), min_free_of("100%", {}))->low());
+  CHECK(Disk::open(folder.fd.get(), min_free_of("1024TiB", 1ull << 50))->low());
+  CHECK_FALSE(Disk::open(folder.fd.get(), min_free_of("1B", 1))->low());
 }
 
 TEST_CASE("a record that could not be read back is not written") {
@@ -186,6 +252,53 @@ TEST_CASE("lists are newest first, filtered, and continue behind a cursor") {
   CHECK(store.list(query).ids.size() == 50);
   query.after = "00000000000000000000000000";
   CHECK(store.list(query).ids.empty());
+}
+
+TEST_CASE("filters and the cursor work at a hundred thousand runs") {
+  Keep keep;
+  keep.count = 1'000'000;
+  Store store(keep);
+  const WallTime now = std::chrono::system_clock::now();
+  Run run = run_of("", "");
+  std::vector<std::string> rare;
+  for (unsigned i = 0; i < 100'000; ++i) {
+    run.id = ulid_at(now - std::chrono::seconds(200'000 - i), i);
+    run.hatch = i % 10'000 == 7 ? "rare.hatch" : "ping." + std::to_string(i % 7);
+    run.target = "t" + std::to_string(i % 11);
+    run.state = i % 33'333 == 5 ? State::crashed : State::succeeded;
+    store.put(run);
+    if (run.hatch == "rare.hatch") rare.insert(rare.begin(), run.id);
+  }
+  CHECK(store.size() == 100'000);
+  const auto all = [&](Store::Query query) {
+    std::vector<std::string> ids;
+    for (;;) {
+      const Store::Page page = store.list(query);
+      ids.insert(ids.end(), page.ids.begin(), page.ids.end());
+      if (page.next.empty()) return ids;
+      query.after = page.next;
+    }
+  };
+  Store::Query query;
+  query.limit = 3;
+  query.hatch = "rare.hatch";
+  CHECK(all(query) == rare);
+  query = {};
+  query.limit = 2;
+  query.state = State::crashed;
+  CHECK(all(query).size() == 4);
+  query = {};
+  query.limit = 1000;
+  query.hatch = "ping.3";
+  query.target = "t4";
+  const std::vector<std::string> some = all(query);
+  CHECK(some.size() > 1000);
+  CHECK(std::is_sorted(some.rbegin(), some.rend()));
+  query = {};
+  query.limit = 200;
+  query.visible = [](const Entry& entry) { return entry.hatch == "rare.hatch"; };
+  CHECK(all(query) == rare);
+  CHECK(store.prune(now).empty());
 }
 
 TEST_CASE("retention counts for each hatch and target, and spares what is under way") {

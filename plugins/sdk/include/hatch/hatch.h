@@ -149,7 +149,8 @@ typedef struct hatch_host {
 
   /* -- artifacts: files that outlive the run -- */
   /* A descriptor to write to, or a negative errno (-ENOSPC: no room; the run goes on without it). `name` has no '/'.
-   * Close it through commit or abort; what was neither is aborted. */
+   * Close it through commit or abort; what was neither is aborted. Who only appends may set O_APPEND on it
+   * (fcntl(2), F_SETFL): then the host hashes the file while it grows, and a commit is quick. */
   int32_t (*artifact)(hatch_run* run, hatch_str name, hatch_str media_type);
   int32_t (*artifact_commit)(hatch_run* run, int32_t fd);
   void (*artifact_abort)(hatch_run* run, int32_t fd);

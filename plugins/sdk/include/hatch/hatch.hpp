@@ -173,8 +173,10 @@ class Artifact {
   ~Artifact() {
     if (fd_ >= 0) host_->artifact_abort(run_, fd_);
   }
+  // For whoever writes here and there in the file; write() appends, so use one or the other.
   int fd() const { return fd_; }
   void write(std::string_view bytes) {
+    if (!std::exchange(appends_, true)) ::fcntl(fd_, F_SETFL, O_APPEND);  // hatchd hashes it meanwhile
     while (!bytes.empty()) {
       const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
       if (n < 0 && errno == EINTR) continue;
@@ -191,6 +193,7 @@ class Artifact {
   hatch_run* run_;
   const hatch_host* host_;
   int fd_;
+  bool appends_ = false;
 };
 
 class Run {
