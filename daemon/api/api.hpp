@@ -14,6 +14,10 @@
 #include "http/router.hpp"
 #include "runs/runner.hpp"
 
+namespace hatchd::metrics {
+class Metrics;
+}
+
 namespace hatchd::api {
 
 using Answer = boost::asio::awaitable<http::Response>;
@@ -21,6 +25,12 @@ using Answer = boost::asio::awaitable<http::Response>;
 struct Listener {
   std::string unix_path, tcp;  // one of them, as bound
   bool tls = false;
+};
+
+// A route as it is described (openapi.cpp).
+struct RouteEntry {
+  std::string_view method, pattern;
+  access::Action action;
 };
 
 struct Api {
@@ -33,7 +43,11 @@ struct Api {
   std::vector<std::string> targets;  // configured names
   bool discovers_targets = false;    // "*" is configured: more names come from the finder
   bool ready = false, stopping = false;
-  audit::Audit* audit = nullptr;  // set before the first request
+  audit::Audit* audit = nullptr;        // set before the first request
+  metrics::Metrics* metrics = nullptr;  // set before the first request
+  std::vector<RouteEntry> routes{};     // all of them
+  std::string version{};
+  SteadyTime looked{};  // when metrics last heard of the targets
   // An artifact is gone, and this is the last that knows its digest. For the audit.
   std::function<void(const http::Context&, const runs::Run&, const runs::Artifact&)> artifact_removed{};
 };
@@ -59,6 +73,10 @@ Answer show_target(Api& api, const http::Context& context);
 // health.cpp
 Answer livez(Api& api, const http::Context& context);
 Answer readyz(Api& api, const http::Context& context);
+// metrics.cpp
+Answer show_metrics(Api& api, const http::Context& context);
+// openapi.cpp
+Answer openapi(Api& api, const http::Context& context);
 // index.cpp
 Answer index(Api& api, const http::Context& context);
 Answer robots(Api& api, const http::Context& context);

@@ -21,6 +21,8 @@ constexpr Link links[] = {
     {"runs", "/v1/runs", "what was done"},
     {"livez", "/livez", "is hatchd alive"},
     {"readyz", "/readyz", "is hatchd ready"},
+    {"metrics", "/metrics", "numbers for Prometheus"},
+    {"openapi", "/openapi.json", "this API, described for programs (OpenAPI 3.1)"},
 };
 
 }  // namespace

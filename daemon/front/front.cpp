@@ -23,6 +23,9 @@
 #include "http/pipeline.hpp"
 #include "link/outcome.hpp"
 #include "link/protocol.hpp"
+#include "metrics/metrics.hpp"
+#include "metrics/time.hpp"
+#include "version.hpp"
 
 namespace hatchd::front {
 
@@ -144,11 +147,28 @@ bool is_refused_call(const http::Request& request, const http::Response& respons
   return !reads || status == 401 || status == 403 || status == 421 || status == 429 || status == 503;
 }
 
+metrics::RunEnd metrics_of(const runs::Run& run) {
+  // Where a hatch works through profiles, its parameter is called so.
+  metrics::RunEnd end{run.hatch, run.target, text_of(run.params, "profile"), std::string(to_string(run.state))};
+  end.duration_s = static_cast<double>(run.duration_ms) / 1e3;
+  end.pause_s = static_cast<double>(run.paused_us) / 1e6;
+  end.finished = metrics::unix_seconds(run.finished).value_or(0);
+  return end;
+}
+
+std::vector<std::string> last_states() {
+  std::vector<std::string> names;
+  for (const runs::State state : runs::all_states)
+    if (is_over(state)) names.emplace_back(to_string(state));
+  return names;
+}
+
 // What the front is made of, in the order in which each part needs the ones before it. `disk` and `config` are ready.
 struct Front {
   asio::io_context& io;
   const Uids uids;
   runs::Receiver supervisor;
+  metrics::Metrics metrics;
   runs::Disk& disk;
   runs::Store store;
   runs::Pool pool{pool_threads};
@@ -167,6 +187,7 @@ struct Front {
       : io(io),
         uids(std::move(uids)),
         supervisor(io.get_executor(), std::move(channel)),
+        metrics(version, last_states()),
         disk(disk),
         store(keep_of(first.config.runs)),
         plugins(io.get_executor(),
@@ -181,9 +202,32 @@ struct Front {
             io, [this](const http::Request& request) { return pipeline.answer(request); }, limits_of_house(),
             [this](const http::Request& request, const http::Response& response, std::chrono::microseconds) {
               note_refusal(request, response);
+              metrics.request(request.method, response.route, response.status);
             }) {
     set_targets(first.config);
+    metrics.know(api.catalogue);
+    metrics.know_targets(api.targets);
+    for (const api::RouteEntry& route : api.routes) metrics.know_route(route.method, route.pattern, 200);
+    api.metrics = &metrics;
+    api.version = version;
+    runner.on_end([this](const runs::Run& run) { run_ended(run); });
     listener.use(first.tls);
+  }
+
+  void run_ended(const runs::Run& run) {
+    metrics.run_ended(metrics_of(run));
+    const metrics::Reading* reading = metrics::reading_of(run.hatch);
+    if (reading && run.has_result && run.state == runs::State::succeeded)
+      asio::co_spawn(io, read_result(*reading, run.id, text_of(run.params, "profile")), asio::detached);
+  }
+
+  // What a result says about the world around hatchd, such as how long a queue is.
+  asio::awaitable<void> read_result(const metrics::Reading& reading, std::string run, std::string profile) {
+    auto text = co_await runner.read(run, "result.json");
+    if (!text) co_return;
+    auto work = [text = std::move(*text)] { return parse_json(text); };
+    const auto result = co_await pool.run(std::move(work));
+    if (result && result->is_object()) metrics.read(reading, profile, result->get_object());
   }
 
   void set_targets(const config::Config& config) {
@@ -211,6 +255,8 @@ struct Front {
     api.catalogue = std::move(made->catalogue);
     mask::use({{"mask", made->config.mask}});
     set_targets(made->config);
+    metrics.know(api.catalogue);
+    metrics.know_targets(api.targets);
     store.keep(keep_of(made->config.runs));
     disk.set_min_free(min_free_of(made->config.runs));
     pipeline.reconfigure(std::move(made->policy), made->config.hosts);
@@ -293,6 +339,7 @@ struct Front {
       if (message->type == "targets" && !message->fds.empty()) {
         finder.connect(link::Channel(std::move(message->fds.front())));
       } else if (message->type == "plugin" && !message->fds.empty()) {
+        metrics.plugin_started(plugin);
         plugins.arrived(plugin, static_cast<pid_t>(number_of(body, "pid")),
                         link::Channel(std::move(message->fds.front())));
       } else if (message->type == "plugin-refused") {
@@ -300,6 +347,7 @@ struct Front {
         plugins.refused(plugin,
                         problem ? problem_from_json(*problem) : Problem{"run-failed", "the plugin cannot be started"});
       } else if (message->type == "plugin-ended") {
+        metrics.plugin_ended(plugin, flag_of(body, "idle"));
         plugin_ended(body);
       } else if (message->type == "reload") {
         asio::co_spawn(io, reload(std::move(message->body)), asio::detached);
@@ -386,7 +434,10 @@ int serve(link::Channel supervisor, link::Message setup) {
   Front front(io, std::move(supervisor), setup.body, uids, std::move(*first), *disk);
   front.use(audit_of(setup, audit));
   // History, with interrupted runs recorded as such.
-  const runs::History history = runs::read_history(*disk, [&](const runs::Run& run) { front.store.put(run); });
+  const runs::History history = runs::read_history(*disk, [&](const runs::Run& run) {
+    front.store.put(run);
+    front.metrics.run_succeeded_before(metrics_of(run));
+  });
   front.runner.keys().load(std::chrono::system_clock::now());
   log::info("history is read",
             {{"runs", history.runs}, {"interrupted", history.interrupted}, {"unreadable", history.unreadable}});

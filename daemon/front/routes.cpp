@@ -21,6 +21,8 @@ constexpr Entry table[] = {
     {"GET", "/livez", Action::health, api::livez, Format::text},
     {"GET", "/healthz", Action::health, api::livez, Format::text},
     {"GET", "/readyz", Action::health, api::readyz, Format::text},
+    {"GET", "/openapi.json", Action::index, api::openapi},
+    {"GET", "/metrics", Action::metrics, api::show_metrics, Format::text},
     {"GET", "/v1/hatches", Action::list, api::list_hatches},
     {"GET", "/v1/hatches/{id}", Action::list, api::describe_hatch},
     {"POST", "/v1/hatches/{id}", Action::run, api::invoke},
@@ -41,10 +43,12 @@ constexpr Entry table[] = {
 
 http::Router routes(api::Api& api) {
   http::Router router;
-  for (const Entry& entry : table)
+  for (const Entry& entry : table) {
+    api.routes.push_back({entry.method, entry.pattern, entry.action});
     router.add({entry.method, entry.pattern, entry.action,
                 [&api, handler = entry.handler](const http::Context& context) { return handler(api, context); },
                 entry.fallback});
+  }
   return router;
 }
 

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "http/message.hpp"
+#include "http/prefer.hpp"
 #include "http/text.hpp"
 
 namespace hatchd::http {
@@ -47,10 +48,9 @@ int match(std::string_view range, Format format) {
   return range == "*/*" || range == "*" ? 0 : -1;
 }
 
-// Weighs every offered format: the most specific range that matches it gives its q.
-void weigh(std::string_view accept, std::initializer_list<Format> offered, std::array<Choice, 3>& choices) {
-  std::size_t count = 0;
-  for (const Format format : offered) choices[count++].format = format;
+// Calls visit(range, q in thousandths, position) for each range of an Accept header.
+template <class Visit>
+void each_range(std::string_view accept, Visit visit) {
   for (std::size_t position = 0; position < max_ranges && !accept.empty(); ++position) {
     const std::size_t end = accept.find(',');
     std::string_view item = accept.substr(0, end);
@@ -63,11 +63,28 @@ void weigh(std::string_view accept, std::initializer_list<Format> offered, std::
       const std::string_view parameter = trim(item.substr(0, item.find(';')));
       if (parameter.starts_with("q=") || parameter.starts_with("Q=")) q = thousandths(trim(parameter.substr(2)));
     }
+    visit(range, q, position);
+  }
+}
+
+// Weighs every offered format: the most specific range that matches it gives its q.
+void weigh(std::string_view accept, std::initializer_list<Format> offered, std::array<Choice, 3>& choices) {
+  std::size_t count = 0;
+  for (const Format format : offered) choices[count++].format = format;
+  each_range(accept, [&](std::string_view range, unsigned q, std::size_t position) {
     for (std::size_t i = 0; i < count; ++i) {
       const int specificity = match(range, choices[i].format);
       if (specificity > choices[i].specificity) choices[i] = {choices[i].format, q, specificity, position};
     }
-  }
+  });
+}
+
+// Several Accept fields are one list (RFC 9110, section 5.3).
+std::string accept_of(const Request& request) {
+  std::string accept;
+  for (const auto& [name, value] : request.headers)
+    if (name == "accept") accept += (accept.empty() ? "" : ",") + value;
+  return accept;
 }
 
 std::optional<Format> choose(const Request& request, std::initializer_list<Format> offered, Format fallback) {
@@ -80,9 +97,7 @@ std::optional<Format> choose(const Request& request, std::initializer_list<Forma
     if (name == "events" && is_offered(Format::events)) return Format::events;
     return fallback;  // a rendering of the hatch's own, or unknown: the handler says
   }
-  std::string accept;  // several Accept fields are one list (RFC 9110, section 5.3)
-  for (const auto& [name, value] : request.headers)
-    if (name == "accept") accept += (accept.empty() ? "" : ",") + value;
+  const std::string accept = accept_of(request);
   if (trim(accept).empty()) return fallback;
 
   std::array<Choice, 3> choices{};
@@ -118,6 +133,30 @@ Result<Format> acceptable(const Request& request, std::initializer_list<Format> 
   }
   return refuse("not-acceptable", "the Accept header rules out everything there is here",
                 "accept one of " + types + ", or send no Accept header");
+}
+
+std::string_view preferred_type(const Request& request, std::initializer_list<std::string_view> types) {
+  const std::string accept = accept_of(request);
+  if (trim(accept).empty()) return *types.begin();
+  std::string_view best;
+  unsigned best_q = 0;
+  int best_specificity = -1;
+  for (const std::string_view type : types) {
+    const std::string any = std::string(type.substr(0, type.find('/') + 1)) + "*";
+    unsigned type_q = 0;
+    int specificity = -1;
+    each_range(accept, [&](std::string_view range, unsigned q, std::size_t) {
+      const int found = same(range, type) ? 2 : same(range, any) ? 1 : range == "*/*" || range == "*" ? 0 : -1;
+      if (found <= specificity) return;
+      specificity = found;
+      type_q = q;
+    });
+    if (type_q == 0 || type_q < best_q || (type_q == best_q && specificity <= best_specificity)) continue;
+    best = type;
+    best_q = type_q;
+    best_specificity = specificity;
+  }
+  return best;
 }
 
 }  // namespace hatchd::http

@@ -55,6 +55,7 @@ boost::asio::awaitable<Result<Response>> Pipeline::go(const Request& request, co
   const std::shared_ptr<const Rules> rules = rules_;  // one configuration for the whole request
   const access::Policy& policy = rules->policy;
   const bool health = match.route && match.route->action == access::Action::health;
+  if (match.route) noted.route = match.route->pattern;
 
   // 1. The request has an id, is well-formed and within its limits: wire.cpp has seen to that.
 
@@ -89,7 +90,6 @@ boost::asio::awaitable<Result<Response>> Pipeline::go(const Request& request, co
   if (!match.route)
     co_return refuse("method-not-allowed", hatch::printable(request.method.substr(0, 32)) + " does not fit here",
                      "use " + join(match.allowed));
-  noted.route = match.route->pattern;
 
   // 6. What the listener is for.
   if (!listener_serves(request, match.route->action, policy))

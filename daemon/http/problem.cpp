@@ -7,6 +7,7 @@
 #include "base/log.hpp"
 #include "hatch/json.hpp"
 #include "http/message.hpp"
+#include "http/problem.hpp"
 
 namespace hatchd::http {
 namespace {
@@ -125,6 +126,12 @@ std::string as_json(const Problem& problem, const Entry& entry, const Request& r
 }
 
 }  // namespace
+
+std::vector<Code> problem_codes() {
+  std::vector<Code> codes;
+  for (const Entry& entry : table) codes.push_back({entry.code, entry.status, entry.title});
+  return codes;
+}
 
 unsigned status_of(std::string_view code) { return entry_of(code).status; }
 

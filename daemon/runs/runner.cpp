@@ -122,6 +122,7 @@ void Runner::retire(const LivePtr& live) {
     if (!oldest->folder) store_.forget(oldest->run.id);  // memory was the only place where it was
   }
   bound_kept();
+  if (on_end_ && !live->preflight) on_end_(live->run);
   live->changed.notify();
   ended_.notify();
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -81,6 +82,8 @@ class Runner {
   // Refuses new runs, cancels those under way and waits until each is recorded, or `until`, when the rest is recorded
   // as it stands.
   asio::awaitable<void> stop(SteadyTime until);
+  // Called with every run that is over, but for dry runs.
+  void on_end(std::function<void(const Run&)> told) { on_end_ = std::move(told); }
   // Removes what exceeds the retention.
   asio::awaitable<void> prune();
 
@@ -117,8 +120,9 @@ class Runner {
   bool stopping_ = false, removing_ = false;
   std::map<std::string, LivePtr> live_;  // under way
   std::deque<LivePtr> recent_;           // over, newest last: for followers
-  Signal removed_;                       // removing_ became false
-  Signal ended_;                         // a run left live_
+  std::function<void(const Run&)> on_end_;
+  Signal removed_;  // removing_ became false
+  Signal ended_;    // a run left live_
   audit::Audit* audit_ = nullptr;
   Signal audited_;
   Signal turn_;  // a run left its place, or got its turn
