@@ -42,7 +42,7 @@ def complete(demo):
             argv, setup = START[shell]
             with Terminal(*argv, env=env) as terminal:
                 terminal.type(setup)
-                terminal.expect(r"(?:l|h|m|\n|\r)ready> ")  # at the start of a line or behind a control sequence, not as typed
+                terminal.expect(r"[lhmJ\n\r]ready> ")  # at the start of a line or behind a control sequence, not as typed
                 terminal.type(line + "\t")
                 # The line as the shell has it now, as words of another command.
                 terminal.type("\x01echo \x05 > " + str(out) + "; echo\n")
@@ -90,8 +90,9 @@ def test_what_the_shells_ask(complete):
     commands = candidates(daemon, "")
     assert {"hatches", "describe", "run", "targets", "runs", "show", "follow", "cancel", "completion"} <= set(commands)
     assert commands["hatches"] and not any(word.startswith("_") for word in commands)
-    hatches = {hatch["id"]: hatch["title"] for hatch in daemon.get("/v1/hatches").json()["hatches"]}
-    assert candidates(daemon, "describe", "") == hatches
+    hatches = {(hatch["id"], hatch["title"]) for hatch in daemon.get("/v1/hatches").json()["hatches"]}
+    offered = candidates(daemon, "describe", "")  # a hatch of several kinds once
+    assert set(offered) == {id for id, _ in hatches} and set(offered.items()) <= hatches
     assert "probe.console" not in candidates(daemon, "run", ""), "it is off"
     assert set(candidates(daemon, "run", "probe.echo", "yes=")) == {"yes=true", "yes=false"}
     assert set(candidates(daemon, "-t", "")) == {"demo", "workshop"}

@@ -123,12 +123,18 @@ def test_every_route_is_there_and_described(described):
 
 def test_every_hatch_is_a_path_with_its_parameters(described):
     document = described.document
-    for hatch in described.get("/v1/hatches").json()["hatches"]:
+    hatches = described.get("/v1/hatches").json()["hatches"]
+    for hatch in hatches:
         post = document["paths"][f"/v1/hatches/{hatch['id']}"]["post"]
-        assert post["summary"] == hatch["title"] and post["x-effect"] == hatch["effect"]
+        kinds = [other for other in hatches if other["id"] == hatch["id"]]
+        assert post["summary"] in [kind["title"] for kind in kinds] and post["x-effect"] == hatch["effect"]
         content = post["requestBody"]["content"]
         assert set(content) == {"application/json", "application/x-www-form-urlencoded"}
-        name = content["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+        choice = content["application/json"]["schema"]
+        names = [one["$ref"].rsplit("/", 1)[1] for one in choice.get("anyOf", [choice])]
+        assert len(names) == len(kinds)
+        name = f"parameters-of-{hatch['id']}" + (f"-{hatch['kind']}" if hatch.get("kind") else "")
+        assert name in names
         schema = document["components"]["schemas"][name]
         Draft202012Validator.check_schema(schema)
         for parameter, own in hatch["parameters"].get("properties", {}).items():

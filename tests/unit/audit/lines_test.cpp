@@ -11,8 +11,7 @@ TEST_CASE("lines are appended, and the files together stay within their bound") 
   Lines lines(folder.fd.get(), "audit.jsonl", {100, 2});
   const std::string line = std::string(39, 'x') + "\n";
   for (int i = 0; i < 20; ++i) {
-    std::string numbered = line;
-    numbered.replace(0, 2, std::to_string(10 + i));
+    const std::string numbered = std::to_string(10 + i) + line.substr(2);
     REQUIRE(lines.append(numbered, i % 2 == 0));
   }
   std::size_t files = 0, bytes = 0;

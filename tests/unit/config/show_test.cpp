@@ -37,7 +37,7 @@ TEST_CASE("the schema says what is not supported, and fills no default of it") {
   const json::object& properties = schema().at("properties").as_object();
   const json::object& hatch = properties.at("hatches").at("patternProperties").as_object().begin()->value().as_object();
   const json::object& title = hatch.at("properties").at("title").as_object();
-  CHECK(text_of(title, "description").ends_with("Not supported by this version."));
+  CHECK(hatchd::text_of(title, "description").ends_with("Not supported by this version."));
   CHECK_FALSE(title.contains("default"));
 }
 

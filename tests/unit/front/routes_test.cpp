@@ -3,9 +3,11 @@
 
 #include <openssl/evp.h>
 
+#include "audit/audit.hpp"
 #include "catch.hpp"
 #include "house.hpp"
 #include "http/pipeline.hpp"
+#include "metrics/metrics.hpp"
 
 using access::Role;
 using schema::Effect;
@@ -28,6 +30,8 @@ const std::map<std::string, Needs> expected{
     {"GET /livez", open},
     {"GET /healthz", open},
     {"GET /readyz", open},
+    {"GET /openapi.json", viewer},
+    {"GET /metrics", {Role::metrics, Role::metrics, Role::metrics}},
     {"GET /v1/hatches", viewer},
     {"GET /v1/hatches/{id}", viewer},
     {"POST /v1/hatches/{id}", by_effect},
@@ -38,6 +42,8 @@ const std::map<std::string, Needs> expected{
     {"DELETE /v1/runs/{id}", by_effect},
     {"GET /v1/runs/{id}/events", by_effect},
     {"GET /v1/runs/{id}/artifacts/{name}", by_effect},
+    {"DELETE /v1/runs/{id}/artifacts/{name}", by_effect},
+    {"GET /v1/audit", {Role::admin, Role::admin, Role::admin}},
     {"GET /{group.verb}", viewer},
     {"POST /{group.verb}", by_effect},
 };
@@ -90,6 +96,9 @@ struct Doors : House {
                [this] { return policy; },
                {{"/run/h.sock", ""}},
                {}};
+  Folder audit_folder;
+  audit::Audit audit{std::move(audit_folder.fd), "audit.jsonl", {}};
+  metrics::Metrics metrics{"test", {}};
   std::optional<NoTargets> targets;
   std::optional<http::Pipeline> pipeline;
 
@@ -97,6 +106,8 @@ struct Doors : House {
     auto [ours, theirs] = link::Channel::pair();
     targets.emplace(std::move(theirs));
     finder.connect(link::Channel(std::move(ours)));
+    api.audit = &audit;
+    api.metrics = &metrics;
     acts = {succeed, succeed};
     config::Access rules;
     rules.peers = {{"root", "", "admin"}};

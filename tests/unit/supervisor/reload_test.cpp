@@ -63,6 +63,7 @@ TEST_CASE("a plugin's part is judged again by its own schema, and a broken objec
       {"type": "object", "properties": {"size": {"type": "integer"}}, "additionalProperties": false}})")
                       .as_object();
   broken.name = "broken";
+  broken.file = "/opt/hatches/broken.so";
   broken.why_broken = "it does not load";
   supervisor::Plugins plugins;
   plugins.emplace("good", good);
