@@ -21,7 +21,8 @@ def fixture(name):
     return {"path": str(BUILD / "fixtures" / f"{name.replace('-', '_')}.so")}
 
 
-PROBE = {"plugins": {"probe": fixture("probe"), "slow": fixture("slow")}}
+PLUGINS = {"probe": {**fixture("probe"), "profiles": {"default": {"password": "x"}}}, "slow": fixture("slow")}
+PROBE = {"plugins": PLUGINS}
 # The same hatch, as one that acts.
 ACTS = {**PROBE, "hatches": {"probe.echo": {"effect": "act"}}}
 
@@ -280,7 +281,7 @@ def test_journald_gets_it_too(demo):
 
 def test_limits_and_their_retry_after(demo):
     config = {
-        "plugins": {"slow": fixture("slow"), "probe": fixture("probe")},
+        "plugins": PLUGINS,
         "hatches": {
             "broken.slow": {"concurrency": 1, "queue": 1, "timeout": "60s"},
             "probe.echo": {"cooldown": "5s"},
