@@ -255,6 +255,7 @@ def test_every_wrong_type_for_every_parameter(daemon):
                 answer = daemon.run(hatch["id"], {"dry_run": True, name: value})
                 if answer.status == 403:
                     break  # a hatch that is not enabled judges no parameters
+                assert answer.status == 422, (hatch["id"], name, value, answer)
                 problem = check_problem(answer, (422,), ("params-invalid", "target-required"))
                 asked += 1
                 if problem["code"] == "params-invalid":

@@ -20,7 +20,10 @@ import pytest
 from harness import SANITIZED, TOKEN, Daemon, Process, wait_until
 from test_broken_plugins import path_of
 
-PLUGINS = {"files": {"path": path_of("files")}, "probe": {"path": path_of("probe")}}
+PLUGINS = {
+    "files": {"path": path_of("files")},
+    "probe": {"path": path_of("probe"), "profiles": {"default": {"password": "x"}}},
+}
 HATCHES = {"files.mark": {"concurrency": 8}, "files.big": {"concurrency": 8}, "probe.echo": {"concurrency": 8}}
 
 
@@ -361,12 +364,12 @@ def test_what_an_artifact_is_served_with(running):
     run = running.run("files.big", {"mebibytes": 1, "hold_ms": 600}).json()
     [artifact] = run["artifacts"]
     href, sha = artifact["href"], artifact["sha256"]
-    assert href.endswith("/artifacts/big%20file.bin")
+    assert href.endswith("/artifacts/big-file.bin")
     whole = running.ask("GET", href)
     assert whole.status == 200 and hashlib.sha256(whole.body).hexdigest() == sha
     assert whole.headers["etag"] == f'"{sha}"' and whole.headers["accept-ranges"] == "bytes"
     assert whole.headers["repr-digest"] == "sha-256=:" + base64.b64encode(bytes.fromhex(sha)).decode() + ":"
-    assert whole.headers["content-disposition"] == "attachment; filename=\"big file.bin\"; filename*=UTF-8''big%20file.bin"
+    assert whole.headers["content-disposition"] == "attachment; filename=\"big-file.bin\"; filename*=UTF-8''big-file.bin"
     head = running.ask("HEAD", href, headers={"Range": "bytes=0-9"})
     assert head.status == 200 and head.body == b"" and head.headers["content-length"] == str(1024 * 1024)
     assert head.headers["repr-digest"] == whole.headers["repr-digest"]
