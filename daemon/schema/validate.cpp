@@ -86,7 +86,7 @@ class Validator {
       return fail(at, type_sentence(types));
     // 1e999 is read as infinity, which JSON cannot say again: whoever is sent it gets no JSON.
     if (value.is_double() && !std::isfinite(value.get_double())) return fail(at, "is too large a number");
-    settle_integer(types, value);
+    if (!settle_integer(types, value)) return fail(at, "is too large a number");
 
     check_choice(schema, value, at);
     if (value.is_number()) check_number(schema, value, at);
@@ -97,12 +97,15 @@ class Validator {
     if (const json::array* branches = array_of(schema, "anyOf")) check_branches(*branches, false, value, at, depth);
   }
 
-  // 3.0 is an integer in JSON Schema; whoever reads the value next expects one in its usual form.
-  static void settle_integer(const std::vector<std::string_view>& types, json::value& value) {
+  // 3.0 is an integer in JSON Schema; whoever reads the value next expects one in its usual form. False when it has none,
+  // such as 1e300.
+  static bool settle_integer(const std::vector<std::string_view>& types, json::value& value) {
     if (!value.is_double() || std::find(types.begin(), types.end(), "integer") == types.end() ||
         std::find(types.begin(), types.end(), "number") != types.end())
-      return;
-    if (std::abs(value.get_double()) < 9.2e18) value = static_cast<std::int64_t>(value.get_double());
+      return true;
+    if (std::abs(value.get_double()) >= 9.2e18) return false;
+    value = static_cast<std::int64_t>(value.get_double());
+    return true;
   }
 
   void check_choice(const json::object& schema, const json::value& value, const std::string& at) {

@@ -36,7 +36,7 @@ def test_parameters_reason_and_result(masking):
 
 
 def test_problems(masking):
-    answer = masking.run("probe.echo", {"text": "x", "pasword=pw4": "1"})
+    answer = masking.run("probe.echo", {"text": "x", "password=pw4": "1"})
     assert answer.status == 422 and "pw4" not in answer.text
 
 

@@ -32,6 +32,7 @@ const Row rows[] = {
     {"{'type': 'integer'}", "true", ": must be an integer"},
     {"{'type': 'number'}", "3", ""},
     {"{'type': 'number'}", "1e400", ": is too large a number"},
+    {"{'type': 'integer'}", "1e300", ": is too large a number"},
     {"{'type': 'array', 'items': {}}", "[1e400]", "/0: is too large a number"},
     {"{'type': 'null'}", "0", ": must be null"},
     // bounds keep every bit of 64
