@@ -90,12 +90,12 @@ std::string with_crlf(std::string_view text) {
 bool is_plain_body(std::string_view body) {
   std::size_t length = 0;
   for (const char c : body) {
-    if (c == '\n')
+    if (c == '\n') {
       length = 0;
-    else if (c != '\r' && c != '\t' && (c < 0x20 || c >= 0x7F))
-      return false;
-    else if (++length > 900)
-      return false;
+      continue;
+    }
+    const bool fit = c == '\r' || c == '\t' || (c >= 0x20 && c < 0x7F);
+    if (!fit || ++length > 900) return false;
   }
   return true;
 }

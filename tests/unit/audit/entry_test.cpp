@@ -68,7 +68,7 @@ TEST_CASE("the caller of a line") {
   json::object line = entry("begin");
   add_caller(line, caller, {4711, "unix", "01REQUEST", ""});
   const json::object& who = line.at("caller").as_object();
-  CHECK(who.at("name") == "al\\nice");
+  CHECK(who.at("name") == "al\xEF\xBF\xBDice");  // U+FFFD
   CHECK(who.at("uid") == 1000);
   CHECK(who.at("pid") == 4711);
   CHECK(who.at("role") == "operator");
