@@ -14,7 +14,10 @@ Problem masked(Problem problem) {
   problem.detail = mask->text(problem.detail);
   problem.remedy = mask->text(problem.remedy);
   for (std::string& item : problem.missing) item = mask->text(item);
-  for (FieldError& error : problem.errors) error.detail = mask->text(error.detail);
+  for (FieldError& error : problem.errors) {
+    error.pointer = mask->text(error.pointer);  // names are the caller's
+    error.detail = mask->text(error.detail);
+  }
   return problem;
 }
 
