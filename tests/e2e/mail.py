@@ -286,7 +286,30 @@ class Boxes:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class Postfix:
+class MailServer:
+    """A server with a folder of its own, ended by its pid. What it logged is printed when it does not come up."""
+
+    def start(self, argv, what, condition):
+        self.popen = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            wait_until(what, condition, 30)
+        except AssertionError:
+            print(self.log())
+            self.close()
+            raise
+
+    def log(self):
+        path = self.folder / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def close(self):
+        end(self.popen)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Postfix(MailServer):
     """A real Postfix with queue, data and configuration of its own; mail for anybody at @test.example.org goes into
     the Maildir "box". Authentication by a Dovecot, when one is given; it must be there before."""
 
@@ -348,27 +371,10 @@ class Postfix:
         (config / "master.cf").write_text("\n".join(services) + "\n")
         subprocess.run(["postfix", "-c", config, "check"], check=True, capture_output=True, timeout=60)
         # Not "postfix start", which asks no leave to go into the background.
-        self.popen = subprocess.Popen(
-            ["/usr/lib/postfix/sbin/master", "-c", config, "-d"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        try:
-            wait_until("Postfix to answer", lambda: answers(self.port), 30)
-        except AssertionError:
-            print(self.log())
-            self.close()
-            raise
-
-    def log(self):
-        path = self.folder / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
-
-    def close(self):
-        end(self.popen)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.start(["/usr/lib/postfix/sbin/master", "-c", config, "-d"], "Postfix to answer", lambda: answers(self.port))
 
 
-class Dovecot:
+class Dovecot(MailServer):
     """Checks passwords for Postfix and serves a Maildir by IMAP."""
 
     def __init__(self, authority, boxes):
@@ -427,24 +433,7 @@ service stats {{
   }}
 }}
 """)
-        self.popen = subprocess.Popen(
-            ["dovecot", "-F", "-c", str(config)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        try:
-            wait_until("Dovecot to answer", lambda: answers(self.port) and os.path.exists(self.auth_socket), 30)
-        except AssertionError:
-            print(self.log())
-            self.close()
-            raise
-
-    def log(self):
-        path = self.folder / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
-
-    def close(self):
-        end(self.popen)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.start(["dovecot", "-F", "-c", str(config)], "Dovecot to answer", lambda: answers(self.port) and os.path.exists(self.auth_socket))
 
 
 def end(popen):
