@@ -84,7 +84,7 @@ struct Dump {
     const stack::Options options{pause == "all"    ? stack::Pause::all
                                  : pause == "none" ? stack::Pause::none
                                                    : stack::Pause::least,
-                                 lines, static_cast<unsigned>(max_frames)};
+                                 lines, false, static_cast<unsigned>(max_frames)};
     HostHold hold{run};
     const auto begin = Clock::now();
     const stack::Gathered gathered = stack::gather(processes_of(run), options, hold);

@@ -32,6 +32,7 @@ enum class Pause {
 struct Options {
   Pause pause = Pause::least;
   bool lines = false;
+  bool act = false;  // what leaves a trace in the target is allowed: a signal that opens an attach socket, an inspector
   unsigned max_frames = 256;
 };
 
@@ -121,6 +122,7 @@ struct Frame {
   std::uint64_t offset = 0;  // in the module's own addresses, as addr2line takes them
   bool in_module = false;
   bool inlined = false;
+  const char* kind = "native";  // or the mode of the runtime whose frame it is: "python", "jvm", "node", "go"
 };
 
 struct ThreadStack {

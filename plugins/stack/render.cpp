@@ -26,7 +26,7 @@ std::string frame_json(const Frame& frame) {
   if (!frame.function.empty()) o.add("function", frame.function);
   if (!frame.file.empty()) o.add("file", frame.file).add("line", frame.line);
   if (frame.in_module) o.add("module", frame.module);
-  o.add("offset", frame.offset).add("kind", "native");
+  o.add("offset", frame.offset).add("kind", frame.kind);
   if (frame.inlined) o.add("inlined", true);
   return o.json();
 }
