@@ -1,0 +1,2 @@
+__version__ = "1.0.0"
+PROTOCOL = 1  # docs/hatchkit.md of hatchd
