@@ -63,7 +63,7 @@ Pipeline make_pipeline() {
   config::Listen listen;
   listen.address = "127.0.0.1:1";
   listen.anonymous = "viewer";
-  return {std::move(router), access::make_policy({}, {listen}), {"hatch.example.org"}};
+  return {std::move(router), access::make_policy({}, {listen}, {}), {"hatch.example.org"}};
 }
 
 // What the handlers saw of `bytes`, sent in one piece or cut at `cut`.
@@ -86,7 +86,7 @@ std::string serve(std::string_view bytes, std::size_t cut) {
   Peer peer;
   peer.address = "127.0.0.1:2";
   bool ended = false;
-  auto session = make_session(context.get_executor(), UniqueFd(ends[1]), std::move(peer), exchange, false);
+  auto session = make_session(context.get_executor(), UniqueFd(ends[1]), std::move(peer), exchange, nullptr, false);
   session->start([&] { ended = true; });
 
   std::string answer;
