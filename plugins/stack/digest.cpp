@@ -1,5 +1,6 @@
 #include "stack/digest.hpp"
 
+#include "stack/runtime.hpp"
 #include "stack/symbols.hpp"
 #include "stack/unwind.hpp"
 
@@ -35,7 +36,13 @@ Digest digest(const Gathered& gathered, const Options& options, Hold& hold) {
   for (const ProcessCopy& process : gathered.processes) {
     ProcessStacks& stacks = digest.processes.emplace_back();
     stacks.threads.resize(process.threads.size());
-    if (process.trouble) continue;
+    if (process.reader) {
+      const auto begin = Clock::now();
+      stacks.runtime = std::make_shared<RuntimeStacks>(process.reader->digest(options, hold));
+      digest.runtime_ms += ms_since(begin);
+      if (hold.cancelled()) return digest.cancelled = true, std::move(digest);
+    }
+    if (process.trouble || !process.native) continue;
 
     Unwinder unwinder{process};
     auto begin = Clock::now();

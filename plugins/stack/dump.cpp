@@ -47,8 +47,10 @@ struct Dump {
       .documentation =
           "Reads the stacks of all threads of the target from outside; the target needs no preparation and takes no "
           "part, so it works when the "
-          "app hangs.\n\n"
-          "By default each thread is stopped by itself, for the microseconds that copying its stack takes; names are "
+          "app hangs. What runs in each process is found out: for a runtime that is known, the stacks are those that "
+          "its developers read.\n\n"
+          "Native stacks: by default each thread is stopped by itself, for the microseconds that copying its stack "
+          "takes; names are "
           "looked up afterwards. "
           "pause=all stops all threads at once for one consistent picture, pause=none stops nobody and reads only "
           "threads that sleep in the "
@@ -62,15 +64,24 @@ struct Dump {
       .max_pause = std::chrono::milliseconds{250},
       .capabilities = {"sys_ptrace", "dac_read_search", "checkpoint_restore"},
       .renderings = {"folded"},
+      .artifact_types = {"text/plain"},
   };
 
   std::string mode = "auto", pause = "least";
-  bool lines = false;
+  bool lines = false, act = false, group = false;
   int max_frames = 256;
 
   void params(auto& p) {
-    p.optional("mode", mode, "Whose stacks: auto finds out what runs in the target, native is the C, C++ or Rust view")
-        .one_of({"auto", "native"});
+    p.optional("mode", mode,
+               "Whose stacks: auto finds out what runs in each process and falls back to native, the C, C++ or Rust "
+               "view; python, jvm, node, go ask for that runtime's and fail where it is another; all: the runtime's "
+               "and the native ones together")
+        .one_of({"auto", "native", "python", "jvm", "node", "go", "all"});
+    p.optional("act", act,
+               "Also what leaves a trace in the target: the signals that make a JVM open its attach socket and "
+               "Node.js its inspector")
+        .effect(hatch::Effect::act);
+    p.optional("group", group, "Equal stacks of a process once, with the threads that show them");
     p.optional("pause", pause,
                "least: each thread alone, for as long as its copy takes; all: all at once, one consistent picture; "
                "none: nobody is stopped, and "
@@ -84,13 +95,16 @@ struct Dump {
     const stack::Options options{pause == "all"    ? stack::Pause::all
                                  : pause == "none" ? stack::Pause::none
                                                    : stack::Pause::least,
-                                 lines, false, static_cast<unsigned>(max_frames)};
+                                 lines,
+                                 act,
+                                 static_cast<unsigned>(max_frames),
+                                 mode,
+                                 group};
     HostHold hold{run};
     const auto begin = Clock::now();
     const stack::Gathered gathered = stack::gather(processes_of(run), options, hold);
     const double gather_ms = stack::ms_since(begin);
     if (gathered.cancelled) throw hatch::Cancelled{};
-    refuse_if_nothing_was_read(gathered);
 
     run.drop_rights();
     run.progress(0.5, "copied; looking up names");
@@ -98,17 +112,21 @@ struct Dump {
     if (digest.cancelled) throw hatch::Cancelled{};
 
     const auto rendering = Clock::now();
-    const stack::Answer answer = stack::render_answer(gathered, digest, options);
+    const std::deque<stack::ShownProcess> shown = stack::merge(gathered, digest);
+    refuse_if_nothing_was_read(shown);
+    keep_artifacts(run, shown);
+    const stack::Answer answer = stack::render_answer(shown, options);
     hatch::Result result{answer.verdict};
     if (answer.partial) result.partial();
     result.add("runtime", answer.runtime).add("mode", answer.mode).add("paused_us", answer.paused.count());
     result.add("processes", hatch::Raw{answer.processes}).add("threads", hatch::Raw{answer.threads});
     result.add("modules", hatch::Raw{answer.modules});
     if (run.format() == "folded")
-      result.rendering("folded", stack::render_folded(gathered, digest));
+      result.rendering("folded", stack::render_folded(shown));
     else
-      result.text(stack::render_text(gathered, digest, answer));
+      result.text(stack::render_text(shown, answer, options));
     result.step("gather", gather_ms, true, std::to_string(answer.read) + " stacks copied");
+    if (digest.runtime_ms > 0) result.step("runtime", digest.runtime_ms, true, answer.runtime);
     result.step("unwind", digest.unwind_ms, true);
     result.step("symbols", digest.symbols_ms, true);
     result.step("render", stack::ms_since(rendering), true);
@@ -137,18 +155,32 @@ struct Dump {
 
  private:
   // One process that answers makes an answer; none makes a refusal, and the first process says why.
-  static void refuse_if_nothing_was_read(const stack::Gathered& gathered) {
+  static void refuse_if_nothing_was_read(const std::deque<stack::ShownProcess>& shown) {
     const stack::Trouble* first = nullptr;
-    for (const stack::ProcessCopy& process : gathered.processes) {
+    for (const stack::ShownProcess& process : shown) {
       if (!process.trouble) return;
-      if (!first ||
-          (first->kind == stack::Trouble::Kind::gone && process.trouble->kind == stack::Trouble::Kind::rights))
+      if (!first || (first->kind == stack::Trouble::Kind::gone && process.trouble->kind != stack::Trouble::Kind::gone))
         first = &*process.trouble;
     }
     if (!first) return;
     if (first->kind == stack::Trouble::Kind::rights)
       throw hatch::Failure::rights(first->detail, first->missing, first->remedy);
-    throw hatch::Failure(first->detail);
+    hatch::Failure failure{first->detail};
+    failure.remedy = first->remedy;
+    throw failure;
+  }
+
+  // Texts that a runtime wrote itself. Of several processes each has its own, by pid.
+  static void keep_artifacts(const hatch::Run& run, const std::deque<stack::ShownProcess>& shown) {
+    for (const stack::ShownProcess& process : shown) {
+      if (!process.stacks) continue;
+      for (const stack::RuntimeArtifact& kept : process.stacks->artifacts) {
+        const std::string prefix = shown.size() > 1 ? std::to_string(process.pid) + "-" : "";
+        hatch::Artifact artifact = run.artifact(prefix + kept.name, kept.type);
+        artifact.write(kept.content);
+        artifact.commit();
+      }
+    }
   }
 };
 

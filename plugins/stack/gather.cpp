@@ -11,6 +11,7 @@
 #include "stack/memory.hpp"
 #include "stack/modules.hpp"
 #include "stack/refusal.hpp"
+#include "stack/runtimes.hpp"
 #include "stack/stop.hpp"
 #include "stack/threads.hpp"
 #include "stack/waiting.hpp"
@@ -49,10 +50,32 @@ class BlockedChildSignal {
   sigset_t before_;
 };
 
+// The fences of a reader that reads while all threads stand still.
+class WithinStop final : public Hold {
+ public:
+  WithinStop(Hold& hold, Clock::time_point deadline) : hold_(hold), deadline_(deadline) {}
+  void begin() override {}
+  void end() override {}
+  bool cancelled() override { return Clock::now() >= deadline_ || hold_.cancelled(); }
+  Micros max_pause() const override {
+    return std::max(Micros{0}, std::chrono::duration_cast<Micros>(deadline_ - Clock::now()));
+  }
+
+ private:
+  Hold& hold_;
+  Clock::time_point deadline_;
+};
+
 // False: cancelled.
-bool copy_threads(const Process& target, const Options& options, Hold& hold, ProcessCopy& process) {
+bool copy_threads(const Process& target, const Options& options, Hold& hold, ProcessCopy& process, bool with_reader) {
   if (options.pause == Pause::none) return copy_unstopped(target, options, hold, process);
-  const Outcome outcome = options.pause == Pause::all ? copy_together(target, options, hold, process)
+  WhileStopped besides;
+  if (with_reader)
+    besides = [&](Clock::time_point deadline) {
+      WithinStop within{hold, deadline};
+      return process.reader->gather(options, within);
+    };
+  const Outcome outcome = options.pause == Pause::all ? copy_together(target, options, hold, process, besides)
                                                       : copy_one_by_one(target, options, hold, process);
   if (outcome == Outcome::out_of_budget)
     process.note = "the pause budget of " + std::to_string(hold.max_pause().count()) +
@@ -70,9 +93,59 @@ void name_restarted_calls(const Process& target, ProcessCopy& process) {
   }
 }
 
+// Copies native stacks, lets the reader read while all threads stand still, or both. False: cancelled.
+bool gather_threads(const Process& target, const Options& options, Hold& hold, ProcessCopy& process, bool with_reader) {
+  process.threads.clear();
+  // A thread of its own for each process: its end lets go of all that it traced (stop.hpp).
+  bool finished = true;
+  std::exception_ptr bug;
+  const BlockedChildSignal blocked;
+  std::thread([&] {
+    try {
+      finished = copy_threads(target, options, hold, process, with_reader);
+    } catch (...) {
+      bug = std::current_exception();
+    }
+  }).join();
+  if (bug) std::rethrow_exception(bug);
+  for (const ThreadCopy& thread : process.threads) process.paused = std::max(process.paused, thread.held);
+  if (!process.native) return finished;
+
+  name_restarted_calls(target, process);
+  std::stable_sort(process.threads.begin(), process.threads.end(),
+                   [](const ThreadCopy& a, const ThreadCopy& b) { return a.tid < b.tid; });
+  const auto read = std::count_if(process.threads.begin(), process.threads.end(),
+                                  [](const auto& t) { return t.registers.has_value(); });
+  // Where threads are missing the process may be on its way out, and the kernel done with it in a moment.
+  const int patience_ms = static_cast<std::size_t>(read) < process.threads.size() ? 20 : 0;
+  if (finished && !process.trouble && has_ended(target.pidfd, target.proc_fd, patience_ms)) {
+    if (read > 0)
+      process.note = "the process ended while it was being read";
+    else
+      process.trouble = gone(target.pid);
+  }
+  if (process.threads.size() >= max_threads)
+    process.note = "only the first " + std::to_string(max_threads) + " threads were read";
+  return finished;
+}
+
+// Finds the runtime that `mode` asks for; process.trouble says when the process has none.
+void choose_reader(const Subject& subject, const std::string& mode, ProcessCopy& process) {
+  if (mode == "native") return;
+  process.reader = detect_runtime(subject, mode);
+  if (process.reader || mode == "auto" || mode == "all") return;
+  const auto other = detect_runtime(subject, "auto");
+  process.trouble = {Trouble::Kind::other,
+                     "mode=" + mode + " does not fit process " + std::to_string(process.pid) + ", which " +
+                         (other ? "runs " + other->runtime() : "shows no such runtime"),
+                     {},
+                     "mode=auto takes what each process runs, mode=native fits all"};
+}
+
 // False: cancelled.
 bool gather_one(const Process& target, const Options& options, Hold& hold, ProcessCopy& process) {
   process.pid = target.pid;
+  process.target = target;
   process.memory = std::make_shared<StackMemory>();
   process.name = read_below(target.proc_fd, "comm", 64).value_or("");
   process.name.resize(std::min(process.name.find('\n'), process.name.size()));
@@ -93,36 +166,15 @@ bool gather_one(const Process& target, const Options& options, Hold& hold, Proce
   // Before the stop, so that names survive a target that ends under our hands.
   open_modules({living, target.pidfd, target.proc_fd}, process.mappings, process.modules);
 
-  // A thread of its own for each process: its end lets go of all that it traced (stop.hpp).
-  bool finished = true;
-  std::exception_ptr bug;
-  const BlockedChildSignal blocked;
-  std::thread([&] {
-    try {
-      finished = copy_threads(target, options, hold, process);
-    } catch (...) {
-      bug = std::current_exception();
-    }
-  }).join();
-  if (bug) std::rethrow_exception(bug);
-  name_restarted_calls(target, process);
-
-  std::stable_sort(process.threads.begin(), process.threads.end(),
-                   [](const ThreadCopy& a, const ThreadCopy& b) { return a.tid < b.tid; });
-  for (const ThreadCopy& thread : process.threads) process.paused = std::max(process.paused, thread.held);
-  const auto read = std::count_if(process.threads.begin(), process.threads.end(),
-                                  [](const auto& t) { return t.registers.has_value(); });
-  // Where threads are missing the process may be on its way out, and the kernel done with it in a moment.
-  const int patience_ms = static_cast<std::size_t>(read) < process.threads.size() ? 20 : 0;
-  if (finished && !process.trouble && has_ended(target.pidfd, target.proc_fd, patience_ms)) {
-    if (read > 0)
-      process.note = "the process ended while it was being read";
-    else
-      process.trouble = gone(target.pid);
-  }
-  if (process.threads.size() >= max_threads)
-    process.note = "only the first " + std::to_string(max_threads) + " threads were read";
-  return finished;
+  choose_reader({process.target, living, process.mappings, process.modules}, options.mode, process);
+  if (process.trouble) return true;
+  process.native = !process.reader || options.mode == "all";
+  const bool in_stop = process.reader && process.reader->reads_memory() && options.pause == Pause::all;
+  if (process.reader && !in_stop && !process.reader->gather(options, hold)) return false;
+  if ((process.native || in_stop) && !gather_threads(target, options, hold, process, in_stop)) return false;
+  if (process.native || process.trouble || process.reader->has_stacks() || options.mode != "auto") return true;
+  process.native = true;
+  return gather_threads(target, options, hold, process, false);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -34,6 +35,9 @@ struct Options {
   bool lines = false;
   bool act = false;  // what leaves a trace in the target is allowed: a signal that opens an attach socket, an inspector
   unsigned max_frames = 256;
+  // Whose stacks: "auto" (the runtime's that is found, else native), "native", "all" (both), or a runtime's own mode.
+  std::string mode = "auto";
+  bool group = false;  // equal stacks are shown once
 };
 
 // The fences around a dump, as the host knows them. begin() and end() surround every stop.
@@ -95,21 +99,26 @@ struct ThreadCopy {
 };
 
 class StackMemory;
+class RuntimeReader;
+struct RuntimeStacks;
 
 struct ProcessCopy {
   pid_t pid = 0;
   std::string name;
+  Process target;                 // while the descriptors are open
   std::vector<Mapping> mappings;  // ascending
   std::vector<Module> modules;    // ascending
+  bool native = false;            // native stacks were asked for, or stand in
   std::vector<ThreadCopy> threads;
-  std::shared_ptr<StackMemory> memory;  // what the spans of `threads` point into
-  Micros paused{0};                     // the longest that any one thread was held
-  std::optional<Trouble> trouble;       // nothing could be read
-  std::string note;                     // something is missing, and why
+  std::shared_ptr<StackMemory> memory;    // what the spans of `threads` point into
+  std::shared_ptr<RuntimeReader> reader;  // of the runtime that was found and asked for, with what it gathered
+  Micros paused{0};                       // the longest that any one thread was held
+  std::optional<Trouble> trouble;         // nothing could be read
+  std::string note;                       // something is missing, and why
 };
 
 struct Gathered {
-  std::vector<ProcessCopy> processes;
+  std::deque<ProcessCopy> processes;  // readers refer to their process, which must not move
   bool cancelled = false;
 };
 
@@ -123,6 +132,7 @@ struct Frame {
   bool in_module = false;
   bool inlined = false;
   const char* kind = "native";  // or the mode of the runtime whose frame it is: "python", "jvm", "node", "go"
+  bool is_native() const { return std::string_view{kind} == "native"; }
 };
 
 struct ThreadStack {
@@ -134,11 +144,12 @@ struct ThreadStack {
 struct ProcessStacks {
   std::vector<Frame> frames;         // each distinct one once
   std::vector<ThreadStack> threads;  // as ProcessCopy::threads
+  std::shared_ptr<RuntimeStacks> runtime;
 };
 
 struct Digest {
   std::vector<ProcessStacks> processes;  // as Gathered::processes
-  double unwind_ms = 0, symbols_ms = 0;
+  double runtime_ms = 0, unwind_ms = 0, symbols_ms = 0;
   bool cancelled = false;
 };
 

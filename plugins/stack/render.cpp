@@ -26,13 +26,14 @@ std::string frame_json(const Frame& frame) {
   if (!frame.function.empty()) o.add("function", frame.function);
   if (!frame.file.empty()) o.add("file", frame.file).add("line", frame.line);
   if (frame.in_module) o.add("module", frame.module);
-  o.add("offset", frame.offset).add("kind", frame.kind);
+  if (frame.is_native()) o.add("offset", frame.offset);
+  o.add("kind", frame.kind);
   if (frame.inlined) o.add("inlined", true);
   return o.json();
 }
 
 // Equal frames are written once and joined: a thousand threads of one pool differ in nothing else.
-std::string frames_json(const ThreadStack& thread, const std::vector<std::string>& written) {
+std::string frames_json(const ShownThread& thread, const std::vector<std::string>& written) {
   std::string out = "[";
   for (const std::uint32_t index : thread.frames) {
     if (out.size() > 1) out += ',';
@@ -41,20 +42,45 @@ std::string frames_json(const ThreadStack& thread, const std::vector<std::string
   return out += ']';
 }
 
-std::string thread_json(const ProcessCopy& process, const ThreadCopy& copy, const ThreadStack& stack,
+void add_id(hatch::Array& list, const ShownThread& thread) {
+  if (!thread.id.empty())
+    list.add(thread.id);
+  else
+    list.add(thread.tid);
+}
+
+// The members of one entry of threads[]; with `group` one for all threads that show this stack.
+std::string thread_json(const ShownProcess& process, const std::vector<std::size_t>& members, bool group,
                         const std::vector<std::string>& written) {
+  const ShownThread& thread = process.threads[members.front()];
   hatch::Object o;
-  o.add("pid", process.pid).add("id", copy.tid).add("name", copy.name).add("state", std::string(1, copy.state));
-  o.add("running", copy.running);
-  if (!copy.waiting_on.empty()) o.add("waiting_on", copy.waiting_on);
-  o.add("truncated", stack.truncated);
-  if (!stack.error.empty()) o.add("error", stack.error);
-  const std::string frames = frames_json(stack, written);
+  o.add("pid", process.pid);
+  if (!thread.id.empty())
+    o.add("id", thread.id);
+  else
+    o.add("id", thread.tid);
+  if (!thread.id.empty() && thread.tid) o.add("tid", thread.tid);
+  o.add("name", thread.name).add("state", thread.state).add("running", thread.running);
+  if (!thread.waiting_on.empty()) o.add("waiting_on", thread.waiting_on);
+  o.add("truncated", thread.truncated);
+  if (!thread.error.empty()) o.add("error", thread.error);
+  if (thread.runtime)
+    for (const auto& [name, json] : thread.runtime->members) o.add(name, hatch::Raw{json});
+  if (group) {
+    hatch::Array ids, names;
+    for (const std::size_t member : members) {
+      add_id(ids, process.threads[member]);
+      names.add(process.threads[member].name);
+    }
+    o.add("count", members.size()).add("ids", ids).add("names", names);
+  }
+  const std::string frames = frames_json(thread, written);
   return o.add("frames", hatch::Raw{frames}).json();
 }
 
-std::string state_word(char state) {
-  switch (state) {
+std::string state_word(const ShownThread& thread) {
+  if (!thread.native) return hatch::printable(thread.state);
+  switch (thread.state.empty() ? '?' : thread.state.front()) {
     case 'R': return "running";
     case 'S': return "sleeping";
     case 'D': return "uninterruptible";
@@ -62,7 +88,7 @@ std::string state_word(char state) {
     case 't': return "stopped by a tracer";
     case 'Z': return "zombie";
     case 'I': return "idle";
-    default: return std::string("state ") + hatch::printable(std::string(1, state));
+    default: return "state " + hatch::printable(thread.state);
   }
 }
 
@@ -75,10 +101,46 @@ std::string milliseconds(Micros pause) {
   return text;
 }
 
-void append_modules(hatch::Array& list, const ProcessCopy& process, const ProcessStacks& stacks) {
+// "waiting in epoll_wait", "BLOCKED, waiting on lock <0x…>", "running"
+std::string doing(const ShownThread& thread) {
+  const std::string wait{thread.waiting_on.empty() ? "" : hatch::printable(thread.waiting_on)};
+  if (thread.native && !wait.empty()) return "waiting in " + wait;
+  std::string text = state_word(thread);
+  if (text.empty() && wait.empty() && thread.running) return "running";
+  if (!wait.empty()) text += (text.empty() ? "waiting on " : ", waiting on ") + wait;
+  return text;
+}
+
+// "\"worker-1\" thread 4711, running", or "57 threads here: …"
+std::string heading(const ShownProcess& process, const std::vector<std::size_t>& members) {
+  const auto label = [](const ShownThread& thread) {
+    std::string text;
+    if (!thread.name.empty()) text += '"' + hatch::printable(thread.name) + "\" ";
+    if (!thread.id.empty()) return text + hatch::printable(thread.id);
+    return text + (thread.tid ? "thread " + std::to_string(thread.tid) : "thread");
+  };
+  const ShownThread& first = process.threads[members.front()];
+  const std::string does = doing(first);
+  if (members.size() == 1) {
+    const std::string tid = !first.id.empty() && first.tid ? " on thread " + std::to_string(first.tid) : "";
+    return label(first) + tid + (does.empty() ? "" : ", " + does);
+  }
+  const bool alike = std::all_of(members.begin(), members.end(),
+                                 [&](std::size_t member) { return doing(process.threads[member]) == does; });
+  std::string text =
+      std::to_string(members.size()) + " threads here" + (alike && !does.empty() ? ", " + does : "") + ":";
+  constexpr std::size_t named = 8;
+  for (std::size_t i = 0; i < members.size() && i < named; ++i)
+    text += (i ? ", " : " ") + label(process.threads[members[i]]);
+  if (members.size() > named) text += " and " + std::to_string(members.size() - named) + " more";
+  return text;
+}
+
+void append_modules(hatch::Array& list, const ShownProcess& process) {
   std::unordered_set<std::string_view> shown;
-  for (const Frame& frame : stacks.frames) shown.insert(frame.module);
-  for (const Module& module : process.modules) {
+  for (const Frame& frame : process.frames)
+    if (frame.is_native()) shown.insert(frame.module);
+  for (const Module& module : process.copy->modules) {
     if (!shown.contains(module.name())) continue;
     hatch::Object o;
     o.add("pid", process.pid).add("module", module.name()).add("path", module.path).add("low", module.low);
@@ -94,26 +156,34 @@ std::string plural(std::size_t count, const char* noun, const char* ending = "s"
 }
 
 std::string how_held(const Options& options, Micros paused) {
-  if (options.pause == Pause::none) return "nobody was stopped";
+  if (options.pause == Pause::none || paused == Micros{0}) return "nobody was stopped";
   return (options.pause == Pause::all ? "all were held together, at most " : "no thread was held longer than ") +
          milliseconds(paused);
 }
 
+// What the processes have in common, or all that they have: "CPython 3.11", "native, CPython 3.11".
+std::string together(const std::deque<ShownProcess>& shown, std::string ShownProcess::*member) {
+  std::string text;
+  std::unordered_set<std::string_view> seen;
+  for (const ShownProcess& process : shown)
+    if (seen.insert(process.*member).second) text += (text.empty() ? "" : ", ") + process.*member;
+  return text;
+}
+
 }  // namespace
 
-Answer render_answer(const Gathered& gathered, const Digest& digest, const Options& options) {
+Answer render_answer(const std::deque<ShownProcess>& shown, const Options& options) {
   Answer answer;
-  answer.runtime = answer.mode = "native";
+  answer.runtime = together(shown, &ShownProcess::runtime);
+  answer.mode = together(shown, &ShownProcess::mode);
   hatch::Array processes, modules;
   std::string threads = "[";
   std::size_t all = 0, unread_processes = 0, cut = 0;  // cut: for want of registers
   std::string notes;
-  for (std::size_t p = 0; p < gathered.processes.size(); ++p) {
-    const ProcessCopy& process = gathered.processes[p];
-    const ProcessStacks& stacks = digest.processes[p];
+  for (const ShownProcess& process : shown) {
     answer.paused = std::max(answer.paused, process.paused);
     hatch::Object o;
-    o.add("pid", process.pid).add("name", process.name).add("runtime", "native").add("mode", "native");
+    o.add("pid", process.pid).add("name", process.name).add("runtime", process.runtime).add("mode", process.mode);
     o.add("paused_us", process.paused.count());
     if (process.trouble) {
       o.add("error", process.trouble->detail);
@@ -122,18 +192,21 @@ Answer render_answer(const Gathered& gathered, const Digest& digest, const Optio
       o.add("error", process.note);
       notes += "; " + process.note;
     }
+    if (process.stacks)
+      for (const auto& [name, json] : process.stacks->members) o.add(name, hatch::Raw{json});
     processes.add(o);
-    append_modules(modules, process, stacks);
+    append_modules(modules, process);
 
     std::vector<std::string> written;
-    for (const Frame& frame : stacks.frames) written.push_back(frame_json(frame));
-    for (std::size_t i = 0; i < process.threads.size() && i < stacks.threads.size(); ++i) {
+    for (const Frame& frame : process.frames) written.push_back(frame_json(frame));
+    for (const std::vector<std::size_t>& group : group_threads(process, options.group)) {
       if (threads.size() > 1) threads += ',';
-      threads += thread_json(process, process.threads[i], stacks.threads[i], written);
-      ++all;
-      const auto& registers = process.threads[i].registers;
-      answer.read += registers.has_value();
-      cut += registers && !registers->complete && stacks.threads[i].truncated;
+      threads += thread_json(process, group, options.group, written);
+    }
+    all += process.threads.size();
+    for (const ShownThread& thread : process.threads) {
+      answer.read += thread.read;
+      cut += thread.wants_stop;
     }
   }
   answer.threads = std::move(threads += ']');
@@ -145,7 +218,7 @@ Answer render_answer(const Gathered& gathered, const Digest& digest, const Optio
   else
     answer.verdict = "The stacks of " + std::to_string(answer.read) + " of " + plural(all, "thread") +
                      " were read; the others say in \"error\" why not";
-  if (gathered.processes.size() > 1) answer.verdict += " in " + plural(gathered.processes.size(), "process", "es");
+  if (shown.size() > 1) answer.verdict += " in " + plural(shown.size(), "process", "es");
   if (cut)
     answer.verdict +=
         ", " + std::to_string(cut) + " of them in part, since the rest takes registers that only a stop would show";
@@ -154,63 +227,63 @@ Answer render_answer(const Gathered& gathered, const Digest& digest, const Optio
   return answer;
 }
 
-std::string render_text(const Gathered& gathered, const Digest& digest, const Answer& answer) {
+std::string render_text(const std::deque<ShownProcess>& shown, const Answer& answer, const Options& options) {
   std::string out = hatch::printable(answer.verdict) + "\n";
-  for (std::size_t p = 0; p < gathered.processes.size(); ++p) {
-    const ProcessCopy& process = gathered.processes[p];
-    const ProcessStacks& stacks = digest.processes[p];
-    out += "\nprocess " + std::to_string(process.pid) + " " + hatch::printable(process.name) + ", " +
-           plural(process.threads.size(), "thread") + "\n";
+  for (const ShownProcess& process : shown) {
+    out += "\nprocess " + std::to_string(process.pid) + " " + hatch::printable(process.name) + ", ";
+    if (process.runtime != "native") out += hatch::printable(process.runtime) + ", ";
+    out += plural(process.threads.size(), "thread") + "\n";
     if (process.trouble) out += "  not read: " + hatch::printable(process.trouble->detail) + "\n";
     // Each frame's line is made once; only its number differs.
     std::vector<std::string> lines;
-    for (const Frame& frame : stacks.frames) {
-      std::string line = frame.function.empty() ? place(frame) : frame.function;
+    for (const Frame& frame : process.frames) {
+      std::string line = frame.function.empty() && frame.is_native() ? place(frame) : frame.function;
       if (!frame.file.empty())
-        line += "  at " + frame.file.substr(frame.file.rfind('/') + 1) + ":" + std::to_string(frame.line);
-      else if (!frame.function.empty())
+        line += "  at " + (frame.is_native() ? frame.file.substr(frame.file.rfind('/') + 1) : frame.file) +
+                (frame.line > 0 ? ":" + std::to_string(frame.line) : "");
+      else if (!frame.function.empty() && frame.is_native())
         line += "  " + place(frame);
       if (frame.inlined) line += "  (inlined)";
       lines.push_back(hatch::printable(line) + "\n");
     }
-    for (std::size_t i = 0; i < process.threads.size() && i < stacks.threads.size(); ++i) {
-      const ThreadCopy& copy = process.threads[i];
-      const ThreadStack& stack = stacks.threads[i];
-      out += "\n\"" + hatch::printable(copy.name) + "\" thread " + std::to_string(copy.tid) + ", ";
-      out += copy.waiting_on.empty() ? state_word(copy.state) : "waiting in " + hatch::printable(copy.waiting_on);
-      out += '\n';
+    for (const std::vector<std::size_t>& group : group_threads(process, options.group)) {
+      const ShownThread& thread = process.threads[group.front()];
+      out += "\n" + heading(process, group) + "\n";
       char number[32];
-      for (std::size_t f = 0; f < stack.frames.size(); ++f) {
+      for (std::size_t f = 0; f < thread.frames.size(); ++f) {
         std::snprintf(number, sizeof number, "  #%-3zu ", f);
         out += number;
-        out += lines[stack.frames[f]];
+        out += lines[thread.frames[f]];
       }
-      if (stack.truncated || !stack.error.empty())
-        out += "  (" + (stack.error.empty() ? "more frames follow" : hatch::printable(stack.error)) + ")\n";
+      if (thread.truncated || !thread.error.empty())
+        out += "  (" + (thread.error.empty() ? "more frames follow" : hatch::printable(thread.error)) + ")\n";
     }
   }
   return out;
 }
 
-std::string render_folded(const Gathered& gathered, const Digest& digest) {
+std::string render_folded(const std::deque<ShownProcess>& shown) {
   // ';' separates frames and the last blank the count.
   const auto clean = [](std::string_view text) {
-    std::string shown = hatch::printable(text);
-    std::replace(shown.begin(), shown.end(), ';', ':');
-    return shown;
+    std::string printed = hatch::printable(text);
+    std::replace(printed.begin(), printed.end(), ';', ':');
+    return printed;
+  };
+  // "function", and where a runtime's functions are told apart by their file only, "function (file.py:12)".
+  const auto label = [](const Frame& frame) {
+    if (frame.is_native()) return frame.function.empty() ? place(frame) : frame.function;
+    if (frame.file.empty()) return frame.function;
+    return frame.function + " (" + frame.file.substr(frame.file.rfind('/') + 1) + ":" + std::to_string(frame.line) +
+           ")";
   };
   std::map<std::string, std::size_t> counts;
-  for (std::size_t p = 0; p < gathered.processes.size(); ++p) {
-    const ProcessCopy& process = gathered.processes[p];
-    const ProcessStacks& stacks = digest.processes[p];
+  for (const ShownProcess& process : shown) {
     std::vector<std::string> names;
-    for (const Frame& frame : stacks.frames)
-      names.push_back(clean(frame.function.empty() ? place(frame) : frame.function));
-    for (std::size_t i = 0; i < stacks.threads.size(); ++i) {
-      if (stacks.threads[i].frames.empty()) continue;
-      std::string line = clean(process.name) + ";" + clean(process.threads[i].name);
-      for (auto f = stacks.threads[i].frames.rbegin(); f != stacks.threads[i].frames.rend(); ++f)
-        line += ";" + names[*f];
+    for (const Frame& frame : process.frames) names.push_back(clean(label(frame)));
+    for (const ShownThread& thread : process.threads) {
+      if (thread.frames.empty()) continue;
+      std::string line = clean(process.name) + ";" + clean(thread.name);
+      for (auto f = thread.frames.rbegin(); f != thread.frames.rend(); ++f) line += ";" + names[*f];
       ++counts[line];
     }
   }

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "stack/model.hpp"
+#include "stack/merge.hpp"
 
 namespace stack {
 
@@ -14,12 +14,12 @@ struct Answer {
   bool partial = false;
   std::size_t read = 0;  // threads with a stack
 };
-Answer render_answer(const Gathered& gathered, const Digest& digest, const Options& options);
+Answer render_answer(const std::deque<ShownProcess>& shown, const Options& options);
 
 // What names say is hostile: nothing in it moves a cursor.
-std::string render_text(const Gathered& gathered, const Digest& digest, const Answer& answer);
+std::string render_text(const std::deque<ShownProcess>& shown, const Answer& answer, const Options& options);
 
 // "process;thread;outermost;…;innermost count", one line for each distinct stack.
-std::string render_folded(const Gathered& gathered, const Digest& digest);
+std::string render_folded(const std::deque<ShownProcess>& shown);
 
 }  // namespace stack

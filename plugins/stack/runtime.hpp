@@ -1,7 +1,9 @@
 // The seam between stack.dump and the runtimes that it knows: CPython, HotSpot, Node.js, Go. A runtime is a folder with
 // one function that looks at a process and gives a reader of its stacks, or nothing when the process is none of its own.
 //
-//   detect ──> RuntimeReader ── gather() ── drop_rights() ── digest() ──> RuntimeStacks ── render
+//   detect ──> RuntimeReader ── gather() ── drop_rights() ── digest() ──> RuntimeStacks ── merge ── render
+//
+// runtimes.cpp is the table of them.
 #pragma once
 
 #include <functional>
@@ -33,6 +35,8 @@ struct RuntimeThread {
   std::string waiting_on;             // "lock <0x00000000f0a1> held by \"main\""
   std::vector<std::uint32_t> frames;  // into RuntimeStacks::frames, innermost first
   bool truncated = false;
+  // How many of `frames` each call of RuntimeStacks::loop carries, innermost first. Empty: not known.
+  std::vector<std::uint32_t> segments;
   std::string error;                                         // why there is no stack, or not all of it
   std::vector<std::pair<std::string, std::string>> members;  // further members of threads[]: name, JSON value
 };
@@ -48,6 +52,9 @@ struct RuntimeStacks {
   std::string runtime;        // "CPython 3.11.2"
   std::vector<Frame> frames;  // each distinct one once
   std::vector<RuntimeThread> threads;
+  // Native frames that stand for frames of the runtime, which take their place with mode=all: those of the function
+  // with this name or, where it is empty, those in no module (JIT code).
+  std::string loop;
   Micros paused{0};                // the longest that any one thread was held
   std::optional<Trouble> trouble;  // nothing could be read: with mode=auto the native stacks stand in
   std::string note;                // something is missing, and why; or what acting would add
@@ -62,8 +69,13 @@ class RuntimeReader {
   virtual std::string_view mode() const = 0;
   // "CPython 3.11", for what is said of a process whose stacks could not be read.
   virtual std::string runtime() const = 0;
+  // It reads memory alone and asks nothing of the target: with pause=all gather() is called while all threads stand
+  // still, on the thread that traces them, and Hold::max_pause() is what is left of the budget.
+  virtual bool reads_memory() const { return false; }
   // Everything that needs rights on the target. False: cancelled. What goes wrong is kept for digest() to tell.
   virtual bool gather(const Options& options, Hold& hold) = 0;
+  // After gather(): there is something that digest() makes stacks of. Else mode=auto copies native stacks instead.
+  virtual bool has_stacks() const = 0;
   // Without rights: parses what was gathered.
   virtual RuntimeStacks digest(const Options& options, Hold& hold) = 0;
 };

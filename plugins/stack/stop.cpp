@@ -238,12 +238,12 @@ class OneByOne {
 
 class Together {
  public:
-  Together(const Process& target, const Options& options, Hold& hold, ProcessCopy& process)
-      : target_(target), hold_(hold), process_(process), limit_(stack_limit(options)) {}
+  Together(const Process& target, const Options& options, Hold& hold, ProcessCopy& process, const WhileStopped& besides)
+      : target_(target), hold_(hold), process_(process), besides_(besides), limit_(stack_limit(options)) {}
 
   Outcome run() {
     add_new_threads(target_.proc_fd, process_.threads, seen_);
-    process_.memory->warm(warm_bytes + process_.threads.size() * 4096);
+    if (process_.native) process_.memory->warm(warm_bytes + process_.threads.size() * 4096);
     hold_.begin();
     begin_ = Clock::now();
     deadline_ = begin_ + hold_.max_pause();
@@ -280,6 +280,7 @@ class Together {
       if (!seize_new()) return Outcome::refused;
       if (const Outcome o = stop_those(false); o != Outcome::complete) return o;
     }
+    if (besides_ && !besides_(deadline_)) return hold_.cancelled() ? Outcome::cancelled : Outcome::out_of_budget;
     std::size_t copied = 0;
     if (const Outcome o = copy_those(true, copied); o != Outcome::complete) return o;
     release(true);
@@ -338,6 +339,7 @@ class Together {
   }
 
   Outcome copy_those(bool running, std::size_t& from) {
+    if (!process_.native) return Outcome::complete;
     for (; from < held_.size(); ++from) {
       Held& held = held_[from];
       ThreadCopy& thread = process_.threads[held.index];
@@ -357,7 +359,7 @@ class Together {
       if (!held.stopped && look(thread.tid, held.signal) != Stop::stopped) continue;
       detach(thread.tid, held.signal);
       thread.held = micros_since(held.asked == Clock::time_point{} ? begin_ : held.asked);
-      if (!thread.registers && thread.error.empty())
+      if (process_.native && !thread.registers && thread.error.empty())
         thread.error = "let go unread: the pause budget (max_pause) was used up";
       held.stopped = true;
       held.gone = true;
@@ -367,6 +369,7 @@ class Together {
   const Process& target_;
   Hold& hold_;
   ProcessCopy& process_;
+  const WhileStopped& besides_;
   std::size_t limit_;
   std::unordered_set<pid_t> seen_;
   std::vector<Held> held_;
@@ -381,9 +384,10 @@ Outcome copy_one_by_one(const Process& target, const Options& options, Hold& hol
   return OneByOne{target, options, hold, process}.run();
 }
 
-Outcome copy_together(const Process& target, const Options& options, Hold& hold, ProcessCopy& process) {
+Outcome copy_together(const Process& target, const Options& options, Hold& hold, ProcessCopy& process,
+                      const WhileStopped& besides) {
   ::prctl(PR_SET_TIMERSLACK, 1000);
-  return Together{target, options, hold, process}.run();
+  return Together{target, options, hold, process, besides}.run();
 }
 
 }  // namespace stack

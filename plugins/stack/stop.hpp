@@ -5,6 +5,7 @@
 // included. SEIZE and INTERRUPT, never ATTACH: a target that SIGSTOP has stopped stays stopped, and no signal is made.
 #pragma once
 
+#include <functional>
 #include <unordered_set>
 
 #include "stack/memory.hpp"
@@ -23,7 +24,11 @@ enum class Outcome {
 // One at a time, running threads last.
 Outcome copy_one_by_one(const Process& target, const Options& options, Hold& hold, ProcessCopy& process);
 
-// All at once; running threads are stopped last and released first.
-Outcome copy_together(const Process& target, const Options& options, Hold& hold, ProcessCopy& process);
+// What is done besides while all threads stand still, until `deadline`. False: it was cancelled or not finished.
+using WhileStopped = std::function<bool(Clock::time_point deadline)>;
+
+// All at once; running threads are stopped last and released first. Stacks are copied where process.native says so.
+Outcome copy_together(const Process& target, const Options& options, Hold& hold, ProcessCopy& process,
+                      const WhileStopped& besides = {});
 
 }  // namespace stack

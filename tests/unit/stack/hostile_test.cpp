@@ -44,7 +44,7 @@ TEST_CASE("thread names cannot move a cursor or break a line") {
   CHECK(text.find("[2J") != std::string::npos);  // shown, without what made it work
   CHECK(is_clean(answer.threads));
   CHECK(answer.threads.find("\\u001b[2J\\\") R \\n\xEF\xBF\xBD\\u0007;") != std::string::npos);
-  const std::string folded = stack::render_folded(result.gathered, result.digest);
+  const std::string folded = result.folded();
   CHECK(is_clean(folded));
   CHECK(std::count(folded.begin(), folded.end(), '\n') == 1);
 }
@@ -54,6 +54,7 @@ TEST_CASE("names of functions, files and modules are hostile too") {
   stack::ProcessCopy& process = gathered.processes.emplace_back();
   process.pid = 1;
   process.name = "\x1b]0;x\x07";
+  process.native = true;
   process.threads.emplace_back().name = "t";
   process.threads.back().registers.emplace();
   stack::Digest digest;
@@ -65,8 +66,9 @@ TEST_CASE("names of functions, files and modules are hostile too") {
   frame.in_module = true;
   stacks.frames = {frame};
   stacks.threads.push_back({{0}, false, "\x1b"});
-  const stack::Answer answer = stack::render_answer(gathered, digest, {});
-  const std::string text = stack::render_text(gathered, digest, answer);
+  const std::deque<stack::ShownProcess> shown = stack::merge(gathered, digest);
+  const stack::Answer answer = stack::render_answer(shown, {});
+  const std::string text = stack::render_text(shown, answer, {});
   CHECK(is_clean(text));
   CHECK(text.find("\n#9 fake") == std::string::npos);
   CHECK(is_clean(answer.threads));

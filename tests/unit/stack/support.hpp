@@ -178,10 +178,12 @@ struct Dump {
       if (frame.function.find(function) != std::string::npos) return true;
     return false;
   }
-  stack::Answer answer(const stack::Options& options = {}) const {
-    return stack::render_answer(gathered, digest, options);
+  stack::Answer answer(const stack::Options& options = {}) const { return stack::render_answer(shown(), options); }
+  std::string text(const stack::Options& options = {}) const {
+    return stack::render_text(shown(), answer(options), options);
   }
-  std::string text() const { return stack::render_text(gathered, digest, answer()); }
+  std::string folded() const { return stack::render_folded(shown()); }
+  std::deque<stack::ShownProcess> shown() const { return stack::merge(gathered, digest); }
 };
 
 struct Handles {
