@@ -29,8 +29,10 @@ namespace {
 
 // What a packaged plugin may have at most; others have what plugins.NAME.capabilities says.
 // stack: seize and read other users' threads, read their memory and files, open their mapped files.
+// settings: the same files of /proc, which ask for both.
 const std::map<std::string, std::vector<std::string>> packaged_grants = {
     {"stack", {"sys_ptrace", "dac_read_search", "checkpoint_restore"}},
+    {"settings", {"sys_ptrace", "dac_read_search"}},
 };
 
 constexpr std::chrono::seconds manifest_patience{5};

@@ -387,6 +387,9 @@ class Describe {
       return schema_.add("x-effect", Object{}.add(value, name_of(raised))), *this;
     }
 
+    // Giving this parameter a value other than its default takes that role: "viewer", "operator", "admin".
+    Field& role(const char* least) { return schema_.add("x-role", least), *this; }
+
    private:
     static const char* name_of(Effect e) {
       return e == Effect::observe ? "observe" : e == Effect::act ? "act" : "disrupt";
@@ -435,6 +438,7 @@ class Fill {
     Field& secret() { return *this; }
     Field& effect(Effect) { return *this; }
     Field& effect(const char*, Effect) { return *this; }
+    Field& role(const char*) { return *this; }
   };
 
   Fill(hatch_run* run, const hatch_host* host) : run_(run), host_(host) {}

@@ -1,0 +1,138 @@
+#include "settings/changes.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "settings/environment.hpp"
+
+namespace settings {
+namespace {
+
+constexpr std::size_t snapshot_limit = std::size_t{8} << 20;
+constexpr std::string_view suffix = ".settings";
+
+constexpr std::string_view volatile_names[] = {
+    "process.running_for_s", "process.threads",         "time.now",
+    "cgroup.memory_current", "cgroup.cpu_used_us",      "cgroup.memory_swap_current",
+    "cgroup.pids_current",   "cgroup.cpu_throttled_us", "runtime.java.threads.live"};
+
+// Two JSON strings a line: no value can end it.
+std::string line_of(std::string_view name, std::string_view value) {
+  std::string line;
+  hatch::append_quoted(line, name);
+  line += ' ';
+  hatch::append_quoted(line, value);
+  return line += '\n';
+}
+
+std::optional<Row> row_of(std::string_view line) {
+  Row row;
+  std::size_t at = 0;
+  if (!hatch::read_quoted(line, at, row.name) || line.substr(at, 1) != " ") return std::nullopt;
+  if (!hatch::read_quoted(line, ++at, row.value) || at != line.size()) return std::nullopt;
+  return row;
+}
+
+void forget_the_oldest(int cache) {
+  const int again = ::openat(cache, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR* list = again < 0 ? nullptr : ::fdopendir(again);
+  if (!list) {
+    if (again >= 0) ::close(again);
+    return;
+  }
+  std::vector<std::string> names;
+  while (const dirent* entry = ::readdir(list))
+    if (std::string_view{entry->d_name}.ends_with(suffix)) names.emplace_back(entry->d_name);
+  ::closedir(list);
+  if (names.size() <= max_snapshots) return;
+  std::sort(names.begin(), names.end());  // run ids ascend with time
+  names.resize(names.size() - max_snapshots);
+  for (const std::string& name : names) ::unlinkat(cache, name.c_str(), 0);
+}
+
+}  // namespace
+
+Snapshot snapshot_of(std::string target, bool values, const std::vector<Section>& sections, const hatch::Mask& mask) {
+  Snapshot snapshot{std::move(target), values, {}};
+  for (const Section& section : sections) {
+    for (const Row& row : section.rows) {
+      std::string name = section.name + "." + row.name;
+      if (std::find(std::begin(volatile_names), std::end(volatile_names), name) != std::end(volatile_names)) continue;
+      snapshot.rows.push_back({std::move(name), mask.text(row.value)});
+    }
+  }
+  std::stable_sort(snapshot.rows.begin(), snapshot.rows.end(),
+                   [](const Row& a, const Row& b) { return a.name < b.name; });
+  return snapshot;
+}
+
+int save(int cache, std::string_view run, const Snapshot& snapshot) {
+  if (cache < 0) return ENOENT;
+  std::string text = line_of(snapshot.target, snapshot.values ? "values" : "names");
+  for (const Row& row : snapshot.rows) text += line_of(row.name, row.value);
+  if (text.size() > snapshot_limit) return EFBIG;
+  const std::string name = std::string(run) + std::string(suffix), part = name + ".part";
+  const stack::UniqueFd file{::openat(cache, part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
+  if (!file) return errno;
+  for (std::string_view rest = text; !rest.empty();) {
+    const ssize_t n = ::write(file.get(), rest.data(), rest.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      const int error = errno;
+      ::unlinkat(cache, part.c_str(), 0);
+      return error;
+    }
+    rest.remove_prefix(static_cast<std::size_t>(n));
+  }
+  if (::renameat(cache, part.c_str(), cache, name.c_str()) != 0) return errno;
+  forget_the_oldest(cache);
+  return 0;
+}
+
+std::optional<Snapshot> load(int cache, const std::string& run) {
+  if (cache < 0) return std::nullopt;
+  const stack::UniqueFd file{::openat(cache, (run + std::string(suffix)).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
+  if (!file) return std::nullopt;
+  const auto text = read_all(file.get(), snapshot_limit);
+  if (!text) return std::nullopt;
+  std::optional<Snapshot> snapshot;
+  bool whole = true;
+  for_each_line(*text, [&](std::string_view line) {
+    auto row = row_of(line);
+    if (!row) {
+      whole = false;
+    } else if (!snapshot) {
+      snapshot = Snapshot{std::move(row->name), row->value == "values", {}};
+    } else {
+      snapshot->rows.push_back(std::move(*row));
+    }
+  });
+  return whole ? snapshot : std::nullopt;
+}
+
+std::vector<Change> changes(const Snapshot& before, const Snapshot& after) {
+  std::vector<Change> all;
+  const bool values = before.values && after.values;
+  auto was = before.rows.begin();
+  auto now = after.rows.begin();
+  while (was != before.rows.end() || now != after.rows.end()) {
+    if (now == after.rows.end() || (was != before.rows.end() && was->name < now->name)) {
+      all.push_back({was->name, was->value, std::nullopt});
+      ++was;
+    } else if (was == before.rows.end() || now->name < was->name) {
+      all.push_back({now->name, std::nullopt, now->value});
+      ++now;
+    } else {
+      const bool named_only = was->name.starts_with("environment.") || was->name.starts_with("command_line.");
+      if (was->value != now->value && (values || !named_only)) all.push_back({now->name, was->value, now->value});
+      ++was, ++now;
+    }
+  }
+  return all;
+}
+
+}  // namespace settings

@@ -1,0 +1,103 @@
+// Which runtime the process is, as far as what it has mapped shows it; of HotSpot also what it publishes of itself.
+#include "settings/runtime.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "stack/memory.hpp"
+#include "stack/modules.hpp"
+
+namespace settings {
+namespace {
+
+constexpr std::size_t perf_limit = std::size_t{1} << 20;
+
+// "python3.11" and "libpython3.11.so.1.0": "3.11".
+std::string digits_behind(std::string_view name, std::string_view prefix) {
+  if (!name.starts_with(prefix)) return {};
+  name.remove_prefix(prefix.size());
+  return std::string(name.substr(0, std::min(name.find_first_not_of("0123456789."), name.size())));
+}
+
+template <class N>
+N little(std::string_view bytes, std::size_t at) {
+  N value{};
+  if (at + sizeof value <= bytes.size()) std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
+
+// HotSpot keeps its counters in a file that it has mapped (-XX:+UsePerfData, the default): read as the mapping, no name
+// in /tmp has to be trusted.
+std::string perf_data(const Subject& subject) {
+  for (const stack::Mapping& mapping : subject.mappings) {
+    if (mapping.path.find("/hsperfdata_") == std::string::npos || !mapping.readable) continue;
+    std::string bytes(std::min<std::size_t>(mapping.end - mapping.start, perf_limit), '\0');
+    bytes.resize(stack::read_memory(subject.process.pid, mapping.start, std::as_writable_bytes(std::span{bytes})));
+    return bytes;
+  }
+  return {};
+}
+
+void add_hotspot(const Subject& subject, Section& section) {
+  for (const PerfEntry& entry : parse_perf_data(perf_data(subject))) {
+    static constexpr std::string_view public_names[] = {"java.property.java.version", "java.property.java.vm.name",
+                                                        "java.property.java.home", "sun.gc.policy.name",
+                                                        "java.threads.live"};
+    static constexpr std::string_view values[] = {"java.rt.vmArgs", "java.rt.vmFlags", "sun.rt.javaCommand"};
+    const auto is_in = [&](const auto& list) {
+      return std::find(std::begin(list), std::end(list), entry.name) != std::end(list);
+    };
+    if (is_in(public_names))
+      section.add(entry.name, entry.value);
+    else if (is_in(values) && subject.values)
+      section.add(entry.name, subject.mask.text(entry.value));
+  }
+}
+
+}  // namespace
+
+std::vector<PerfEntry> parse_perf_data(std::string_view bytes) {
+  std::vector<PerfEntry> all;
+  constexpr std::size_t prologue = 32, head = 20, max_entries = 4096;
+  if (bytes.size() < prologue || bytes.substr(0, 4) != "\xca\xfe\xc0\xc0" || bytes[4] != 1) return all;
+  std::size_t at = little<std::uint32_t>(bytes, 24);
+  const std::size_t count = std::min<std::size_t>(little<std::uint32_t>(bytes, 28), max_entries);
+  for (std::size_t i = 0; i < count && at + head <= bytes.size(); ++i) {
+    const std::size_t length = little<std::uint32_t>(bytes, at);
+    if (length < head || length > bytes.size() - at) break;
+    const std::string_view entry = bytes.substr(at, length);
+    at += length;
+    const std::size_t name_at = little<std::uint32_t>(entry, 4), vector = little<std::uint32_t>(entry, 8);
+    const std::size_t data_at = little<std::uint32_t>(entry, 16);
+    if (name_at >= entry.size() || data_at >= entry.size()) continue;
+    std::string name{entry.substr(name_at, entry.find('\0', name_at) - name_at)};
+    if (entry[12] == 'B' && vector > 0) {
+      const std::string_view text = entry.substr(data_at, vector);
+      all.push_back({std::move(name), std::string(text.substr(0, text.find('\0')))});
+    } else if (entry[12] == 'J' && vector == 0) {
+      all.push_back({std::move(name), std::to_string(little<std::int64_t>(entry, data_at))});
+    }
+  }
+  return all;
+}
+
+Section runtime(const Subject& subject) {
+  Section section{"runtime"};
+  std::string kind = "native", version;
+  for (const stack::Module& module : stack::group_modules(subject.mappings)) {
+    const std::string_view name = module.name();
+    for (const char* prefix : {"libpython", "python"})
+      if (std::string digits = digits_behind(name, prefix); !digits.empty()) kind = "python", version = digits;
+    if (name == "node" || name == "nodejs" || name.starts_with("libnode.so")) kind = "node";
+    if (name == "libjvm.so") kind = "jvm";
+  }
+  // The file name of a library says "3.11.so.1.0" by its first two numbers.
+  while (version.ends_with('.')) version.pop_back();
+  section.add("kind", kind);
+  if (!version.empty()) section.add("version", version);
+  if (kind == "jvm") add_hotspot(subject, section);
+  section.close();
+  return section;
+}
+
+}  // namespace settings

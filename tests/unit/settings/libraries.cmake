@@ -1,0 +1,1 @@
+hatchd_unit_test(settings hatch_settings hatch_shared hatch_stack)
