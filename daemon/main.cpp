@@ -6,12 +6,15 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <optional>
 #include <string>
 
 #include "base/log.hpp"
 #include "base/mask.hpp"
 #include "base/rights.hpp"
 #include "config/commands.hpp"
+#include "config/instance.hpp"
+#include "config/start_token.hpp"
 #include "config/token.hpp"
 #include "front/front.hpp"
 #include "link/protocol.hpp"
@@ -30,19 +33,48 @@ using namespace hatchd;
 
 constexpr const char* default_configuration = "/etc/hatchd/hatchd.json";
 
-int serve_file(const std::string& file) {
-  config::Loaded loaded = config::load(file, &targets::check);
+// With a unit: as hatchd@.service, in the folders that systemd made for the instance.
+std::optional<config::Instance> instance_of(const std::string& unit) {
+  if (unit.empty()) return std::nullopt;
+  const char* folder = std::getenv("RUNTIME_DIRECTORY");
+  const char* runs = std::getenv("STATE_DIRECTORY");
+  return config::Instance{unit, folder ? folder : "", runs ? runs : ""};
+}
+
+int serve_file(const std::string& file, const std::string& unit) {
+  const auto instance = instance_of(unit);
+  if (instance && (instance->folder.empty() || instance->runs.empty())) {
+    std::fprintf(
+        stderr,
+        "hatchd: --unit with --config is for hatchd@.service: it takes its folders from RUNTIME_DIRECTORY and "
+        "STATE_DIRECTORY\nremedy: systemctl start hatchd@NAME, or hatchd --unit UNIT without a configuration\n");
+    return 2;
+  }
+  const auto load = [file, instance] {
+    return instance ? config::load(file, *instance, &targets::check) : config::load(file, &targets::check);
+  };
+  config::Loaded loaded = load();
   for (const config::Fault& fault : loaded.faults) std::fprintf(stderr, "%s\n", config::to_string(fault).c_str());
   if (!loaded.faults.empty()) {
     std::fprintf(stderr, "hatchd: %zu problem%s, not started\n", loaded.faults.size(),
                  loaded.faults.size() == 1 ? "" : "s");
     return 78;
   }
+  const auto token = config::make_start_token(loaded);
+  if (!token) {
+    std::fprintf(stderr, "hatchd: %s\nremedy: %s\n", token.error().detail.c_str(), token.error().remedy.c_str());
+    return 70;
+  }
+  if (*token) (*token)->add_to(loaded);
   mask::use({{"mask", loaded.config.mask}});
   supervisor::Service service;
   service.config = std::move(loaded.config);
   service.effective = std::move(loaded.effective);
-  service.load = [file] { return config::load(file, &targets::check); };
+  service.load = [load, token = *token] {
+    config::Loaded again = load();
+    if (token && again.faults.empty()) token->add_to(again);
+    return again;
+  };
   service.announce = [](const auto& listeners) {
     for (const auto& listener : listeners)
       log::info("serving", {{"listener", listener.unix_path.empty() ? listener.tcp : listener.unix_path}});
@@ -93,7 +125,7 @@ int commands(int argc, char** argv) {
     auto* by_name = command->add_option("--name", zero.name, "Serve the process of this name")->excludes(by_pid);
     command->add_option("--unit", zero.unit, "Serve the processes of this systemd unit")
         ->excludes(by_pid)
-        ->excludes(by_name);
+        ->excludes(by_name);  // with --config: this unit alone, see hatchd@.service
     command->add_flag("--tcp", zero.tcp, "Without a configuration: also listen on loopback, with a token");
     command->add_option("--enable", zero.enable, "Without a configuration: switch on a hatch that disrupts");
   };
@@ -161,14 +193,15 @@ int commands(int argc, char** argv) {
   if (*plugin_new) return plugin_new_command(plugin_folder);
 
   if (pid != 0) zero.pid = pid;
-  const bool zero_configuration = zero.pid || !zero.name.empty() || !zero.unit.empty();
+  const bool configured = app.count("--config") + serve->count("--config") != 0;
+  const bool zero_configuration = zero.pid || !zero.name.empty() || (!zero.unit.empty() && !configured);
   if (!zero_configuration && (zero.tcp || !zero.enable.empty())) {
     std::fprintf(stderr,
                  "hatchd: --tcp and --enable go with --pid, --name or --unit; a configuration says it in \"listen\" "
                  "and \"hatches\"\n");
     return 2;
   }
-  return zero_configuration ? supervisor::serve_without_configuration(zero) : serve_file(file);
+  return zero_configuration ? supervisor::serve_without_configuration(zero) : serve_file(file, zero.unit);
 }
 
 }  // namespace

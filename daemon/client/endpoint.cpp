@@ -30,11 +30,13 @@ std::string variable(const char* name) {
 enum class Seen { absent, present, dead };
 
 // Is there a socket of root or of the caller? `dead`: its daemon was killed and left it behind. What cannot be looked
-// at counts as present, so that connecting says why.
-Seen look(const std::string& path) {
+// at counts as present, so that connecting says why. In a folder that only root makes, such as /run/hatchd, it may be
+// anybody's: the service has a user of its own.
+Seen look(const std::string& path, bool anybodys = false) {
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) return errno == EACCES ? Seen::present : Seen::absent;
-  if (!S_ISSOCK(status.st_mode) || (status.st_uid != 0 && status.st_uid != ::geteuid())) return Seen::absent;
+  if (!S_ISSOCK(status.st_mode) || (!anybodys && status.st_uid != 0 && status.st_uid != ::geteuid()))
+    return Seen::absent;
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path) return Seen::absent;
@@ -84,12 +86,12 @@ Result<Endpoint> named(const std::string& socket, const std::string& url) {
 Result<Endpoint> discovered(const Places& places) {
   std::vector<std::string> tried{places.system_socket};
   std::vector<std::string> dead;
-  const auto serves = [&](const std::string& path) {
-    const Seen seen = look(path);
+  const auto serves = [&](const std::string& path, bool anybodys = false) {
+    const Seen seen = look(path, anybodys);
     if (seen == Seen::dead) dead.push_back(path);
     return seen == Seen::present;
   };
-  if (serves(places.system_socket)) return named(places.system_socket, {});
+  if (serves(places.system_socket, true)) return named(places.system_socket, {});
   for (const std::string& directory : places.runtime_directories) {
     const std::string own = directory + "/hatchd/hatchd.sock";
     tried.push_back(own);

@@ -8,6 +8,7 @@
 
 #include "base/json.hpp"
 #include "config/config.hpp"
+#include "config/instance.hpp"
 #include "config/read.hpp"
 #include "config/relations.hpp"
 #include "config/secrets.hpp"
@@ -92,10 +93,49 @@ void finish(Loaded& loaded, CheckTargets check_targets) {
   if (loaded.faults.empty()) loaded.config = to_structs(resolved);
 }
 
-}  // namespace
+// Before validation, so that what is left is checked as if it had been written.
+void narrow(json::object& merged, const Instance& instance) {
+  json::object listener{{"unix", instance.folder + "/hatchd.sock"}};
+  if (const json::array* listen = array_of(merged, "listen"))
+    for (const json::value& value : *listen)
+      if (const json::object* entry = value.if_object(); entry && entry->contains("unix")) {
+        for (const char* key : {"mode", "group"})
+          if (const json::value* given = entry->if_contains(key)) listener[key] = *given;
+        break;
+      }
+  merged["listen"] = json::array{std::move(listener)};
 
-Loaded load(const std::string& file, CheckTargets check_targets) {
+  const std::string unit = instance.unit.find('.') == std::string::npos ? instance.unit + ".service" : instance.unit;
+  json::object targets;
+  if (const json::object* all = object_of(merged, "targets"))
+    for (const auto& target : *all)
+      if (const json::object* matcher = target.value().if_object(); matcher && text_of(*matcher, "unit") == unit)
+        targets[target.key()] = *matcher;
+  if (targets.empty()) {
+    std::string name = unit.substr(0, unit.rfind('.')).substr(0, 64);
+    for (char& c : name)
+      if (c == '@' || c == ':' || c == '\\') c = '-';  // what a unit may be called and a target may not
+    targets[name] = json::object{{"unit", unit}};
+  }
+  // Hatches that are bound to targets of other instances are not for this one.
+  if (json::value* hatches = merged.if_contains("hatches"); hatches && hatches->is_object()) {
+    json::object kept;
+    for (const auto& hatch : hatches->get_object()) {
+      const json::object* own = hatch.value().if_object();
+      const std::string bound = own ? text_of(*own, "target") : "";
+      if (bound.empty() || targets.contains(bound)) kept[hatch.key()] = hatch.value();
+    }
+    *hatches = std::move(kept);
+  }
+  merged["targets"] = std::move(targets);
+  if (json::value& runs = merged["runs"]; !runs.is_object()) runs.emplace_object();
+  merged["runs"].get_object()["directory"] = instance.runs;
+  if (json::value* audit = merged.if_contains("audit"); audit && audit->is_object()) audit->get_object().erase("file");
+}
+
+Loaded load_files(const std::string& file, const Instance* instance, CheckTargets check_targets) {
   Read read = read_files(file);
+  if (instance) narrow(read.merged, *instance);
   Loaded loaded;
   loaded.effective = std::move(read.merged);
   loaded.places = std::move(read.places);
@@ -103,6 +143,14 @@ Loaded load(const std::string& file, CheckTargets check_targets) {
   // What stands in a file that could not be read would seem to be missing.
   if (read.whole) finish(loaded, check_targets);
   return loaded;
+}
+
+}  // namespace
+
+Loaded load(const std::string& file, CheckTargets check_targets) { return load_files(file, nullptr, check_targets); }
+
+Loaded load(const std::string& file, const Instance& instance, CheckTargets check_targets) {
+  return load_files(file, &instance, check_targets);
 }
 
 Loaded from_json(json::object effective, CheckTargets check_targets) {

@@ -127,6 +127,17 @@ constexpr const char* text = R"json({
             "additionalProperties": false
           }
         },
+        "start_token": {
+          "type": "object",
+          "description": "A token made at each start and left in a file of mode 0600, for callers who may read it: in containers.",
+          "properties": {
+            "file": { "type": "string", "format": "absolute-path", "description": "Where; a header file, as `curl -H @FILE` and hatchctl read it." },
+            "role": "@role"
+          },
+          "required": ["file", "role"],
+          "additionalProperties": false,
+          "examples": [{ "file": "/run/hatchd/token.header", "role": "operator" }]
+        },
         "anonymous": "@anonymous",
         "read_only": { "type": "boolean", "default": false, "description": "Refuse every hatch that acts or disrupts." },
         "require_reason": { "type": "array", "items": "@effect", "description": "Effects for which the caller has to say why." }

@@ -351,6 +351,8 @@ struct Front {
         plugin_ended(body);
       } else if (message->type == "reload") {
         asio::co_spawn(io, reload(std::move(message->body)), asio::detached);
+      } else if (message->type == "ping") {
+        supervisor.send("pong");
       } else if (message->type == "stop") {
         grace = std::chrono::milliseconds(std::clamp<std::int64_t>(number_of(body, "grace_ms", 10'000), 100, 600'000));
         exit_status = 0;

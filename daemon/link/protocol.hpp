@@ -90,6 +90,7 @@
 //   front → supervisor: plugin {"plugin"}   → supervisor → front: plugin {"plugin", "pid"} + [channel] | plugin-refused {"plugin", "problem"}
 //   supervisor → front: plugin-ended {"plugin", "pid", "how": "exit"|"signal", "status", "idle": bool,
 //            ["rest_ms": how long it waits before it starts the next one]}
+//   supervisor → front: ping {}   → front → supervisor: pong {}   the service manager's watchdog asks whether its loop turns
 //   front → supervisor: stopped {}    all runs ended and recorded; the front exits
 #pragma once
 

@@ -15,12 +15,12 @@ namespace json = boost::json;
 namespace {
 
 // The one table; docs/configuration.md says the same. "*" stands for any name or index.
-constexpr std::array<std::string_view, 14> fixed{
+constexpr std::array<std::string_view, 15> fixed{
     "/listen/*/unix",  "/listen/*/mode",          "/listen/*/group",
     "/listen/*/tcp",   "/listen/*/tls",           "/listen/*/only",
     "/users",          "/runs/directory",         "/plugins/*/enabled",
     "/plugins/*/path", "/plugins/*/capabilities", "/plugin_directories",
-    "/audit",          "/runs/concurrency",
+    "/audit",          "/runs/concurrency",       "/access/start_token",
 };
 
 using Found = std::map<std::string, json::value>;

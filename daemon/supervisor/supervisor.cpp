@@ -32,6 +32,7 @@
 #include "supervisor/plugins.hpp"
 #include "supervisor/reload.hpp"
 #include "supervisor/spawn.hpp"
+#include "supervisor/systemd.hpp"
 #include "supervisor/users.hpp"
 
 namespace hatchd::supervisor {
@@ -71,7 +72,7 @@ class Supervisor {
     // What a run forked and its plugin process could not end any more becomes ours, and ends with end_orphans().
     ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     if (auto done = prepare(); !done) return give_up(done.error());
-    auto listeners = bind_all(service_.config.listen);
+    auto listeners = bind_all(service_.config.listen, std::move(systemd_.sockets()));
     if (!listeners) return give_up(listeners.error(), 69);
     listeners_ = std::move(*listeners);
     if (auto done = lower_self(); !done) return give_up(done.error());
@@ -171,6 +172,7 @@ class Supervisor {
 
   int give_up(const Problem& problem, int status = 70) {
     log::error("cannot start", {{"why", problem.detail}, {"remedy", problem.remedy}});
+    systemd_.status("Cannot start: " + problem.detail);
     return status;
   }
 
@@ -385,6 +387,7 @@ class Supervisor {
 
   int timeout_ms() {
     std::optional<Clock::time_point> next = deadline_;
+    if (beat_ && (!next || *beat_ < *next)) next = beat_;
     for (Child* child : all())
       if (child->restart && !is_held(*child) && (!next || *child->restart < *next)) next = child->restart;
     if (!next) return -1;
@@ -394,6 +397,7 @@ class Supervisor {
 
   void pass_time() {
     const auto now = Clock::now();
+    if (beat_ && now >= *beat_) beat(now);
     if (stopping_ && deadline_ && now >= *deadline_) return next_stage_of_stop();
     if (stopping_) return;
     for (Child* child : all()) {
@@ -406,6 +410,15 @@ class Supervisor {
       child->asked = false;
       start(*child);
     }
+  }
+
+  // The watchdog is to see a front that hangs, so a beat goes to the front and counts when it comes back.
+  void beat(Clock::time_point now) {
+    beat_ = now + *systemd_.beat();
+    if (front_.running() && announced_ && !stopping_)
+      front_.process.channel.send("ping", {}, {}, 0);
+    else
+      systemd_.alive();
   }
 
   void take_signals() {
@@ -452,7 +465,11 @@ class Supervisor {
       if (child.kind == Child::Kind::front && !announced_) {
         announced_ = true;
         if (service_.announce) service_.announce(listeners_);
+        systemd_.ready(serving());
+        if (systemd_.beat()) beat_ = Clock::now();
       }
+    } else if (message.type == "pong" && child.kind == Child::Kind::front) {
+      systemd_.alive();
     } else if (message.type == "failed") {
       const json::object* problem = object_of(message.body, "problem");
       log::error("a process cannot serve",
@@ -469,6 +486,13 @@ class Supervisor {
     } else {
       log::warning("a message out of turn", {{"process", child.name}, {"message", message.type}});
     }
+  }
+
+  std::string serving() const {
+    const auto count = [](std::size_t number, const char* what) {
+      return std::to_string(number) + " " + what + (number == 1 ? "" : "s");
+    };
+    return "Serving " + count(service_.config.targets.size(), "target") + " on " + count(listeners_.size(), "listener");
   }
 
   // The front asks for a channel to a plugin. It can only name one; what the plugin may do was settled here.
@@ -536,6 +560,7 @@ class Supervisor {
       reload_again_ = true;
       return;
     }
+    systemd_.reloading();
     std::vector<std::string> faults;
     next_ = prepare_next(faults);
     if (!next_) {
@@ -603,12 +628,14 @@ class Supervisor {
     catalogue_ = std::move(next_->catalogue);
     tls_ = std::move(next_->tls);
     log::info("the configuration is taken over");
+    systemd_.ready(serving());
     end_reload();
   }
 
   void abandon(const std::string& why) {
     if (next_) configure_targets(service_.config);
     log::error("the old configuration stays as it is", {{"why", why}});
+    systemd_.ready("The old configuration stays as it is: " + why);
     end_reload();
   }
 
@@ -669,6 +696,7 @@ class Supervisor {
   enum class Stage { front, rest, killing };
 
   void begin_stop() {
+    systemd_.stopping();
     stopping_ = true;
     stage_ = Stage::front;
     deadline_ = Clock::now() + service_.config.grace;
@@ -702,6 +730,8 @@ class Supervisor {
     return std::none_of(children.begin(), children.end(), [](Child* child) { return child->running(); });
   }
 
+  Systemd systemd_;
+  std::optional<Clock::time_point> beat_;  // when the watchdog's next beat is due
   Service service_;
   std::string worker_;
   Identities identities_;
