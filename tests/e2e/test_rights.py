@@ -1,0 +1,209 @@
+"""Least privilege: hatchd as a user without a name, beside targets of another user, with exactly these capabilities.
+
+The capabilities are those of systemd/hatchd.service and docs/install.md; each is taken away in turn. What a container
+gives, file capabilities on the program, is tried too.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from harness import AM_ROOT, BUILD, ROOT, Daemon, Demo, descendants
+
+pytestmark = pytest.mark.skipif(not AM_ROOT, reason="other users take root")
+
+OWN, OTHER = 61001, 61002  # without a name
+NUMBERS = {"dac_read_search": 2, "kill": 5, "sys_ptrace": 19, "checkpoint_restore": 40}  # linux/capability.h
+DOCUMENTED = re.search(r"^AmbientCapabilities=(.*)$", (ROOT / "systemd/hatchd.service").read_text(), re.M)[1].lower().replace("cap_", "").split()
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """The parts of hatchd that this takes, where every user can reach them."""
+    folder = tmp_path_factory.mktemp("hatchd")
+    for above in (folder, *folder.parents[:2]):
+        above.chmod(0o755)
+    for part, names in {"bin": ["hatchd", "hatchctl", "hatchd-demo"], "libexec": ["hatchd-worker"], "plugins": ["stack.so"]}.items():
+        (folder / part).mkdir()
+        for name in names:
+            shutil.copy2(BUILD / part / name, folder / part / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def targets(programs):
+    """Of another user: a plain one, one whose program only that user can read, and one with a deleted library."""
+    private = programs / "private"
+    private.mkdir(mode=0o700)
+    shutil.copy2(programs / "bin/hatchd-demo", private / "hidden")
+    (private / "hidden").chmod(0o500)
+    libraries = programs / "libraries"
+    libraries.mkdir()
+    libc = re.search(r"libc\.so\.6 => (\S+)", subprocess.run(["ldd", programs / "bin/hatchd-demo"], capture_output=True, text=True, check=True).stdout)[1]
+    shutil.copy2(libc, libraries / "libc.so.6")
+    for path in (private, private / "hidden"):
+        os.chown(path, OTHER, OTHER)
+    with contextlib.ExitStack() as ends:
+        identity = {"user": OTHER, "group": OTHER, "extra_groups": []}
+
+        def start(binary, **options):
+            return ends.enter_context(Demo(binary=binary, **identity, **options)).pid
+
+        pids = {
+            "plain": start(programs / "bin/hatchd-demo"),
+            "hidden": start(private / "hidden"),
+            "deleted": start(programs / "bin/hatchd-demo", env={**os.environ, "LD_LIBRARY_PATH": str(libraries)}),
+        }
+        shutil.rmtree(libraries)
+        yield pids
+
+
+class Unprivileged(Daemon):
+    """hatchd as OWN; `before` is the command that starts it, such as setpriv with what it takes away."""
+
+    def __init__(self, programs, pids, before):
+        self.programs, self.before = programs, before
+        super().__init__({name: {"pid": pid} for name, pid in pids.items()}, start=False)
+        own = self.folder / "own"
+        own.mkdir()
+        os.chown(own, OWN, OWN)
+        self.socket = str(own / "hatchd.sock")
+        self.config["listen"][0]["unix"] = self.socket
+        self.config["runs"]["directory"] = str(own / "runs")
+        self.file.write_text(json.dumps(self.config))
+        self.file.chmod(0o644)
+        self.start()
+
+    def start(self):
+        with open(self.log_file, "ab") as log:
+            self.popen = subprocess.Popen(
+                [*self.before, self.programs / "bin/hatchd", "serve", "--config", self.file],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        self.wait_ready()
+
+    def dump(self, target):
+        """(the answer, the names of functions of the program and of libraries)"""
+        answer = self.run("stack.dump", {"target": target})
+        if answer.status != 200:
+            return answer.json(), set(), set()
+        frames = [frame for thread in answer.json()["result"]["threads"] for frame in thread["frames"] if "function" in frame]
+        own = {frame["function"] for frame in frames if "demo::" in frame["function"]}
+        return answer.json(), own, {frame["function"] for frame in frames if frame["module"].startswith("libc")}
+
+    def held(self):
+        """{process: its permitted capabilities}; none of them is inheritable or ambient, and no right can come back."""
+        found = {}
+        for process in descendants(self.pid):
+            status = process.status()
+            assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2", process
+            assert int(status["CapEff"], 16) == int(status["CapPrm"], 16), process
+            if process.pid != self.pid:
+                assert int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0, process
+            assert set(status["Uid"].split()) == {str(OWN)}, process
+            assert os.stat(f"/proc/{process.pid}/environ").st_uid == 0, f"{process} can be read by its own user"
+            found["hatchd" if process.pid == self.pid else process.title] = process.capabilities()
+        return found
+
+
+def numbers(names):
+    return {NUMBERS[name] for name in names}
+
+
+def as_unit(capabilities):
+    """How systemd starts it: ambient capabilities, a bounding set of the same, no-new-privileges."""
+    held = ",".join(["-all", *(f"+{name}" for name in capabilities)])
+    return ["setpriv", f"--reuid={OWN}", f"--regid={OWN}", "--clear-groups", "--inh-caps", held, "--ambient-caps", held, "--bounding-set", held, "--no-new-privs"]
+
+
+def test_with_the_documented_capabilities_every_stack_of_another_user(programs, targets):
+    with Unprivileged(programs, targets, as_unit(DOCUMENTED)) as daemon:
+        for target in targets:
+            answer, own, libraries = daemon.dump(target)
+            assert answer.get("state") == "succeeded" and own and libraries, (target, answer)
+        held = daemon.held()
+        assert held["hatchd: front"] == set()
+        assert held["hatchd: targets"] == numbers(["sys_ptrace", "dac_read_search"])
+        assert held["hatchd: plugin stack"] == numbers(["sys_ptrace", "dac_read_search", "checkpoint_restore"])
+        assert held["hatchd"] <= numbers(DOCUMENTED)
+
+
+def test_without_sys_ptrace_it_says_so(programs, targets):
+    with Unprivileged(programs, targets, as_unit([name for name in DOCUMENTED if name != "sys_ptrace"])) as daemon:
+        answer, _, _ = daemon.dump("plain")
+        assert answer["code"] == "rights-missing" and answer["status"] == 424 and answer["missing"] == ["CAP_SYS_PTRACE"], answer
+        assert "AmbientCapabilities=" in answer["remedy"], answer
+
+
+def test_without_dac_read_search_files_that_only_the_target_may_read_have_no_names(programs, targets):
+    with Unprivileged(programs, targets, as_unit([name for name in DOCUMENTED if name != "dac_read_search"])) as daemon:
+        assert daemon.dump("plain")[1], "what everybody may read has them"
+        answer, own, libraries = daemon.dump("hidden")
+        assert answer["state"] == "succeeded" and not own and libraries, answer
+
+
+def test_without_checkpoint_restore_deleted_libraries_have_no_names(programs, targets):
+    with Unprivileged(programs, targets, as_unit([name for name in DOCUMENTED if name != "checkpoint_restore"])) as daemon:
+        assert daemon.dump("plain")[2]
+        answer, own, libraries = daemon.dump("deleted")
+        assert answer["state"] == "succeeded" and own and not libraries, answer
+
+
+def test_without_any_capability_the_targets_of_the_same_user(programs, targets):
+    with Demo(binary=programs / "bin/hatchd-demo", user=OWN, group=OWN, extra_groups=[]) as same:
+        with Unprivileged(programs, {**targets, "same": same.pid}, as_unit([])) as daemon:
+            assert daemon.dump("plain")[0]["code"] == "rights-missing"
+            answer, own, _ = daemon.dump("same")
+            assert answer.get("state") == "succeeded" and own, answer
+            assert set(map(frozenset, daemon.held().values())) == {frozenset()}
+
+
+# ---- file capabilities: how a container gives them to a user that is not root ------------------------------------------
+
+
+@pytest.fixture
+def endowed(programs):
+    """Permitted without the effective bit, on a program that hatchd's user alone may run."""
+    program = programs / "bin/hatchd"
+    os.chown(program, 0, OWN)
+    program.chmod(0o710)
+    subprocess.run(["setcap", ",".join(f"cap_{name}" for name in DOCUMENTED) + "=p", program], check=True)
+    yield programs
+    subprocess.run(["setcap", "-r", program], check=True)
+    program.chmod(0o755)
+
+
+# As a container's runtime starts it. setpriv keeps its capabilities over the change of user, up to the next exec.
+CONTAINER = ["setpriv", f"--reuid={OWN}", f"--regid={OWN}", "--clear-groups", "--inh-caps=-all"]
+
+
+@pytest.mark.parametrize(
+    "before, works",
+    [
+        ([*CONTAINER, "env"], True),
+        ([*CONTAINER, "setpriv", "--no-new-privs"], False),
+        ([*CONTAINER, "--bounding-set", "-all", "env"], False),
+    ],
+    ids=["all", "allowPrivilegeEscalation: false", "an empty bounding set"],
+)
+def test_file_capabilities(endowed, targets, before, works):
+    with Unprivileged(endowed, targets, before) as daemon:
+        answer, own, _ = daemon.dump("plain")
+        held = daemon.held()
+        assert held["hatchd: front"] == set()
+        if works:
+            assert answer.get("state") == "succeeded" and own, answer
+            assert held["hatchd: plugin stack"] == numbers(["sys_ptrace", "dac_read_search", "checkpoint_restore"])
+        else:  # it starts, and refuses what it cannot do
+            assert answer["code"] == "rights-missing", answer
+            assert set(map(frozenset, held.values())) == {frozenset()}
+
+
+def test_nobody_else_gets_file_capabilities(endowed):
+    with pytest.raises(PermissionError):
+        subprocess.run([endowed / "bin/hatchd", "--version"], check=False, user=OTHER, group=OTHER, extra_groups=[])
