@@ -1,0 +1,20 @@
+# hatchd as a sidecar. Builds with docker and buildah alike:
+#   docker build -t hatchd .          buildah build -t hatchd .
+FROM debian:12-slim AS build
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libcap2-bin
+COPY . /src
+WORKDIR /src
+# Installs what building takes, builds, and leaves the files of the image in /image.
+RUN ./dev build && packaging/image build/release /image
+
+FROM scratch
+COPY --from=build /image /
+# How hatchctl finds its token, and the OpenSSL of plugins its authorities.
+ENV HATCHD_TOKEN_FILE=/run/hatchd/token.header SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PATH=/usr/bin
+USER 65532:65532
+# The root may be read-only; these two are written.
+VOLUME ["/run/hatchd", "/var/lib/hatchd"]
+EXPOSE 4283
+HEALTHCHECK --interval=30s --timeout=5s CMD ["/usr/bin/hatchctl", "health"]
+ENTRYPOINT ["/usr/bin/hatchd"]
+CMD ["serve"]
