@@ -143,16 +143,19 @@ class MaskScan {
   // -----BEGIN … PRIVATE KEY----- to its end. What is between the lines of a certificate is random and public.
   void pem() {
     const std::size_t label = at_ + 11;
-    const std::size_t dashes = in_.substr(label, 64).find("-----");
-    if (dashes == in_.npos) {
+    const std::size_t dashes = in_.substr(label, 64).find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ");
+    if (dashes == in_.npos || !in_.substr(label + dashes).starts_with("-----")) {
       at_ += 5;
       return;
     }
     const std::size_t begin = label + dashes + 5;
     if (in_.substr(label, dashes).find("PRIVATE KEY") == in_.npos) {
-      at_ = begin;
-      while (at_ < in_.size() && (masking::is_base64_digit(in_[at_]) || is_line_end(in_[at_]) || in_[at_] == '\\'))
-        ++at_;
+      // Public only if it ends as it should: else it may be anything that begins with such letters.
+      std::size_t end = begin;
+      while (end < in_.size() &&
+             (masking::is_base64_digit(in_[end]) || in_[end] == '=' || is_line_end(in_[end]) || in_[end] == '\\'))
+        ++end;
+      at_ = in_.substr(end).starts_with("-----END ") ? end : begin;
       run_end_ = at_;
       return;
     }

@@ -152,7 +152,10 @@ TEST_CASE("syntax errors have line and column") {
   };
   const Row rows[] = {
       {"{\n  \"a\" 3\n}", "hatchd.json:2: syntax error (column 7)\n"},
-      {"{\n", "hatchd.json:2: ends too early: a bracket, brace or string is still open (column 1)\n"},
+      {"{\n", "hatchd.json:2: ends too early: a bracket, brace, string or comment is still open (column 1)\n"},
+      {"{} /* to do", "hatchd.json:1: ends too early: a bracket, brace, string or comment is still open (column 12)\n"},
+      {"{\"listen\": /",
+       "hatchd.json:1: ends too early: a bracket, brace, string or comment is still open (column 13)\n"},
       {"", "hatchd.json:1: is empty (column 1)\n"},
       {"{}\n{}", "hatchd.json:2: there is text after the end (column 1)\n"},
       {"[]", "hatchd.json:1: must be an object: { … }\n"},
@@ -323,7 +326,7 @@ TEST_CASE("an added file with a syntax error is the only fault told, because wha
   folder.write("{", "hatchd.json.d/10-a.json");
   const Loaded loaded = load(folder.write(R"({"nonsense": 1})"));
   CHECK(folder.told(loaded) ==
-        "hatchd.json.d/10-a.json:1: ends too early: a bracket, brace or string is still open (column 2)\n");
+        "hatchd.json.d/10-a.json:1: ends too early: a bracket, brace, string or comment is still open (column 2)\n");
 }
 
 TEST_CASE("files that are not there, or are no files") {

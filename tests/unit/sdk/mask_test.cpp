@@ -137,6 +137,9 @@ TEST_CASE("headers, URLs and keys in PEM are masked") {
       {pem + "\nMIIE\nxyz\n-----END RSA PRI" + "VATE KEY-----\nrest",
        pem + "******-----END RSA PRI" + "VATE KEY-----\nrest"},
       {pem + "\\nMIIE cut off", pem + "******"},
+      // What only looks like a public block hides nothing: its label ends with its line, and it ends as it began.
+      {"-----BEGIN X\npassword=abc\nY-----", "-----BEGIN X\npassword=******\nY-----"},
+      {"-----BEGIN X-----\npassword=abc", "-----BEGIN X-----\npassword=******"},
   }));
   CAPTURE(text);
   CHECK(mask.text(text) == shown);
