@@ -196,7 +196,8 @@ constexpr const char* text = R"json({
             "enabled": { "type": "boolean", "default": true },
             "path": { "type": "string", "format": "absolute-path", "description": "The shared object of a plugin that is not packaged." },
             "capabilities": { "type": "array", "items": { "type": "string" },
-              "description": "What a plugin that is not packaged is granted.", "examples": [["sys_ptrace"]] },
+              "description": "What a plugin that is not packaged is granted, and what a packaged one gets besides: stack takes setuid and setgid, to act as the target's user at a JVM's attach socket.",
+              "examples": [["sys_ptrace"]] },
             "profiles": {
               "type": "object",
               "description": "What its hatches work with, chosen by the parameter \"profile\".",

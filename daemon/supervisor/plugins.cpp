@@ -27,13 +27,40 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// What a packaged plugin may have at most; others have what plugins.NAME.capabilities says.
+// What a packaged plugin has; others have what plugins.NAME.capabilities says.
 // stack: seize and read other users' threads, read their memory and files, open their mapped files.
 // settings: the same files of /proc, which ask for both.
 const std::map<std::string, std::vector<std::string>> packaged_grants = {
     {"stack", {"sys_ptrace", "dac_read_search", "checkpoint_restore"}},
     {"settings", {"sys_ptrace", "dac_read_search"}},
 };
+// What it gets besides where plugins.NAME.capabilities asks for it, since it makes nearly root of the plugin.
+// stack: acting as the target's user, the only one that a JVM's attach socket serves.
+const std::map<std::string, std::vector<std::string>> packaged_extras = {
+    {"stack", {"setuid", "setgid"}},
+};
+
+// Declared and granted by us or by the operator.
+std::vector<std::string> grant_of(const LoadedPlugin& plugin, const config::Config& config) {
+  const auto configured = config.plugins.find(plugin.name);
+  const std::vector<std::string> asked =
+      configured != config.plugins.end() ? configured->second.capabilities : std::vector<std::string>{};
+  if (!plugin.packaged) return asked;
+  std::vector<std::string> granted;
+  if (const auto grant = packaged_grants.find(plugin.name); grant != packaged_grants.end()) granted = grant->second;
+  const auto extras = packaged_extras.find(plugin.name);
+  for (const std::string& capability : asked) {
+    const auto held = std::find(granted.begin(), granted.end(), capability);
+    if (held != granted.end()) continue;
+    if (extras != packaged_extras.end() &&
+        std::find(extras->second.begin(), extras->second.end(), capability) != extras->second.end())
+      granted.push_back(capability);
+    else
+      log::warning("a packaged plugin has no use for this capability, so it is not granted",
+                   {{"plugin", plugin.name}, {"capability", capability}});
+  }
+  return granted;
+}
 
 constexpr std::chrono::seconds manifest_patience{5};
 constexpr std::size_t max_plugins = 64;
@@ -291,19 +318,12 @@ Plugins load_plugins(const config::Config& config, const std::vector<std::string
   Plugins plugins;
   for (LoadedPlugin& plugin : found) {
     const std::string& key = plugin.name;
-    const auto configured = config.plugins.find(key);
     std::vector<std::string> declared;
     if (const json::array* hatches = array_of(plugin.manifest, "hatches"))
       for (const json::value& hatch : *hatches)
         if (const json::object* entry = hatch.if_object())
           for (std::string& capability : texts_of(*entry, "capabilities")) declared.push_back(std::move(capability));
-    std::vector<std::string> granted;
-    if (plugin.packaged) {
-      if (const auto grant = packaged_grants.find(key); grant != packaged_grants.end()) granted = grant->second;
-    } else if (configured != config.plugins.end()) {
-      granted = configured->second.capabilities;
-    }
-    for (const std::string& capability : granted)
+    for (const std::string& capability : grant_of(plugin, config))
       if (rights::is_capability(capability) &&
           std::find(declared.begin(), declared.end(), capability) != declared.end())
         plugin.capabilities.push_back(capability);

@@ -62,7 +62,7 @@ struct Dump {
       .target = hatch::Target::required,
       .timeout = std::chrono::seconds{30},
       .max_pause = std::chrono::milliseconds{250},
-      .capabilities = {"sys_ptrace", "dac_read_search", "checkpoint_restore"},
+      .capabilities = {"sys_ptrace", "dac_read_search", "checkpoint_restore", "setuid", "setgid"},
       .renderings = {"folded"},
       .artifact_types = {"text/plain"},
   };

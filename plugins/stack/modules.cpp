@@ -1,9 +1,7 @@
 #include "stack/modules.hpp"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
 #include <algorithm>
@@ -57,16 +55,6 @@ UniqueFd open_regular(const UniqueFd& found) {
   return UniqueFd{::open(link, O_RDONLY | O_CLOEXEC | O_NOCTTY)};
 }
 
-// Below the target's root directory, whose symbolic links are resolved within it (openat2(2)).
-UniqueFd find_below_root(int proc_fd, const std::string& path) {
-  const UniqueFd root{::openat(proc_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC)};
-  if (!root) return {};
-  open_how how{};
-  how.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW;
-  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-  return UniqueFd{static_cast<int>(::syscall(SYS_openat2, root.get(), path.c_str(), &how, sizeof how))};
-}
-
 // Whether `file` is what is mapped. Device and inode prove it; where the file system shows other numbers in maps than
 // in stat (btrfs, overlayfs), the first page does, which holds the headers and mostly the build-id.
 bool is_mapped_file(int file, pid_t pid, const Mapping& first) {
@@ -92,7 +80,7 @@ UniqueFd open_module(const Process& process, const Mapping& first, const std::st
   };
   if (UniqueFd file = proven(UniqueFd{::openat(process.proc_fd, "exe", O_RDONLY | O_CLOEXEC)})) return file;
   if (!path.starts_with('/')) return {};
-  if (UniqueFd file = proven(open_regular(find_below_root(process.proc_fd, path)))) return file;
+  if (UniqueFd file = proven(open_regular(open_below_root(process.proc_fd, path, O_PATH | O_NOFOLLOW)))) return file;
   return proven(open_regular(UniqueFd{::open(path.c_str(), O_PATH | O_CLOEXEC | O_NOFOLLOW)}));
 }
 

@@ -1,7 +1,9 @@
 #include "stack/procfs.hpp"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <poll.h>
+#include <sys/syscall.h>
 
 #include <cerrno>
 
@@ -26,6 +28,15 @@ std::optional<std::string> read_below(int directory, const std::string& path, st
     chunk = 64 * 1024;
   }
   return text;
+}
+
+UniqueFd open_below_root(int proc_fd, const std::string& path, int flags) {
+  const UniqueFd root{::openat(proc_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC)};
+  if (!root) return {};
+  open_how how{};
+  how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC);
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  return UniqueFd{static_cast<int>(::syscall(SYS_openat2, root.get(), path.c_str(), &how, sizeof how))};
 }
 
 std::optional<Stat> parse_stat(std::string_view text) {

@@ -35,6 +35,10 @@ class UniqueFd {
 // The first `limit` bytes of a file below `directory`; nullopt with errno set when it cannot be read.
 std::optional<std::string> read_below(int directory, const std::string& path, std::size_t limit);
 
+// A file below the target's root directory, whose symbolic links are resolved within it (openat2(2)). `flags` as of
+// open(2), O_CLOEXEC added. None: errno is set.
+UniqueFd open_below_root(int proc_fd, const std::string& path, int flags);
+
 struct Stat {
   std::string name;  // raw: a thread may call itself anything
   char state = '?';

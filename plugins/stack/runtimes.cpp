@@ -2,11 +2,13 @@
 
 #include <array>
 
+#include "stack/jvm/jvm.hpp"
+
 namespace stack {
 namespace {
 
 // A line for each runtime, in the order in which they are asked.
-constexpr std::array<DetectRuntime, 0> runtimes = {};
+constexpr std::array<DetectRuntime, 1> runtimes = {detect_jvm};
 
 }  // namespace
 

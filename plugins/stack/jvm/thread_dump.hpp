@@ -1,0 +1,24 @@
+// What HotSpot's thread dump says, JDK 8 to 25, as threads, locks and owners.
+//
+// Thread names stand in it unescaped, quotes and line breaks included, so nothing is believed for how a line begins.
+// Since JDK 10 the dump starts with the addresses of the VM's thread objects, which no code of the target knows: a
+// header is one when its tid= is among them. What a name imitates stays part of that name.
+#pragma once
+
+#include <unordered_map>
+
+#include "stack/runtime.hpp"
+
+namespace stack::jvm {
+
+// A thread of the kernel as the VM numbers it (nid=), which is its number in the VM's own pid namespace.
+struct KernelThread {
+  pid_t tid = 0;  // in hatchd's pid namespace
+  bool running = false;
+};
+using KernelThreads = std::unordered_map<pid_t, KernelThread>;
+
+// Adds to `stacks` its runtime, frames, threads and members.
+void parse_thread_dump(std::string_view text, const KernelThreads& kernel, unsigned max_frames, RuntimeStacks& stacks);
+
+}  // namespace stack::jvm
