@@ -7,9 +7,11 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -89,6 +91,79 @@ def show(threads, depth, rows):
         print("  ".join(f"{cell:>14}" for cell in cells), flush=True)
 
 
+class Jvm:
+    """The end-to-end tests' Java program with that many more threads."""
+
+    def __init__(self, threads):
+        self.folder = tempfile.TemporaryDirectory()
+        source = ROOT / "tests" / "e2e" / "java" / "Shop.java"
+        subprocess.run(["javac", "-d", self.folder.name, source], check=True)
+        argv = ["java", "-cp", self.folder.name, "Shop", str(threads)]
+        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        self.pid = self.process.pid
+        assert self.process.stdout.readline() == "ready\n"
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        pathlib.Path(f"/tmp/.java_pid{self.pid}").unlink(missing_ok=True)
+        self.folder.cleanup()
+
+
+def attach(pid):
+    """The bare dialogue with the VM and nothing else: what no tool can be faster than."""
+    with socket.socket(socket.AF_UNIX) as vm:
+        vm.connect(f"/tmp/.java_pid{pid}")
+        vm.sendall(b"1\0threaddump\0-l\0\0\0")
+        while vm.recv(1 << 20):
+            pass
+
+
+def measure_jvm(threads, runs, build):
+    """mode=jvm of a daemon against the JDK's tools."""
+    sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+    os.environ["HATCHD_BUILD"] = str(build)
+    from harness import Daemon
+
+    jvm = Jvm(threads)
+    try:
+        with Daemon(jvm.pid) as daemon:
+            gathered = []
+
+            def dump():
+                answer = daemon.run("stack.dump", {"act": True})
+                result = answer.json()["result"]
+                assert answer.status == 200 and result["mode"] == "jvm", answer
+                gathered.append(next(step["ms"] for step in result["steps"] if step["name"] == "gather"))
+
+            def tool(*argv):
+                return lambda: subprocess.run(argv, stdout=subprocess.DEVNULL, check=True)
+
+            rows = {
+                "hatchd": dump,
+                "dialogue alone": lambda: attach(jvm.pid),
+                "jcmd": tool("jcmd", str(jvm.pid), "Thread.print", "-l"),
+                "jstack": tool("jstack", "-l", str(jvm.pid)),
+            }
+            dump()
+            gathered.clear()
+            measured = {}
+            for _ in range(runs):
+                for name, act in rows.items():
+                    begin = time.monotonic()
+                    act()
+                    measured.setdefault(name, []).append((time.monotonic() - begin) * 1000)
+    finally:
+        jvm.end()
+    measured["hatchd's gather"] = gathered
+    medians = {name: statistics.median(times) for name, times in measured.items()}
+    print(f"\nJVM, {threads} threads besides its own")
+    print(f"{'tool':>18}  {'wall ms':>9}  {'x dialogue':>10}  {'x jcmd':>8}")
+    for name, ms in medians.items():
+        print(f"{name:>18}  {ms:>9.1f}  {ms / medians['dialogue alone']:>10.2f}  {ms / medians['jcmd']:>8.3f}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hatchd", default=default_program("hatchd"))
@@ -96,11 +171,14 @@ def main():
     parser.add_argument("--threads", default="1,64,1000", help="comma separated")
     parser.add_argument("--depth", type=int, default=20)
     parser.add_argument("--runs", type=int, default=5, help="of each tool, in turn; the median is shown")
+    parser.add_argument("--jvm", type=int, metavar="THREADS", help="a JVM instead, against jcmd and jstack")
     options = parser.parse_args()
     for program in (options.hatchd, options.demo):
         if not os.access(program, os.X_OK):
             sys.exit(f"{program} is not there: run ./dev build, or name it by --hatchd and --demo")
 
+    if options.jvm is not None:
+        return measure_jvm(options.jvm, options.runs, pathlib.Path(options.hatchd).resolve().parents[1])
     for threads in map(int, options.threads.split(",")):
         target = Target(options.demo, threads, options.depth)
         try:
