@@ -66,4 +66,14 @@ of it, a small static library, pkg-config files, and a complete small plugin
 to start from (hatchd plugin new).")
 set(CPACK_DEBIAN_SDK_PACKAGE_SUGGESTS hatchd)
 
+install(DIRECTORY plugins/app/python/hatchkit DESTINATION lib/python3/dist-packages COMPONENT hatchkit
+        FILES_MATCHING PATTERN *.py PATTERN __pycache__ EXCLUDE)
+hatchd_package(hatchkit python3-hatchkit python "hatches inside a Python app"
+"Opens maintenance hatches from inside a Python app, for hatchd beside it to
+find: a decorator, and ready ones for Django, Flask and Celery. It uses
+Python's standard library alone.")
+set(CPACK_DEBIAN_HATCHKIT_PACKAGE_ARCHITECTURE all)
+set(CPACK_DEBIAN_HATCHKIT_PACKAGE_DEPENDS "python3 (>= 3.8)")
+set(CPACK_DEBIAN_HATCHKIT_PACKAGE_SUGGESTS hatchd)
+
 include(CPack)

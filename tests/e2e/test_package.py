@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(not AM_ROOT, reason="a root of its own takes root"),
     pytest.mark.skipif(SANITIZED, reason="nobody installs a sanitized build"),
 ]
-NAMES = ["hatch-sdk-dev", "hatchd", "hatchd-plugin-mail", "hatchd-plugin-queue-celery", "hatchd-plugin-queue-rabbitmq", "hatchd-plugin-queue-redis"]
+NAMES = ["hatch-sdk-dev", "hatchd", "hatchd-plugin-mail", "hatchd-plugin-queue-celery", "hatchd-plugin-queue-rabbitmq", "hatchd-plugin-queue-redis", "python3-hatchkit"]
 
 
 def call(*command, **options):
@@ -118,7 +118,7 @@ class Service:
 
 def test_lintian_finds_no_error(packages):
     # One of each kind: the plugins' packages are made by one rule, and `./dev package` looks at all.
-    some = [packages[name] for name in ("hatchd", "hatchd-plugin-mail", "hatch-sdk-dev")]
+    some = [packages[name] for name in ("hatchd", "hatchd-plugin-mail", "hatch-sdk-dev", "python3-hatchkit")]
     found = call("lintian", "--fail-on", "none", "--allow-root", *some)
     assert not re.findall("^E: .*", found, re.M), found
 
@@ -127,7 +127,7 @@ def test_what_each_package_needs(packages):
     def depends(name):
         return call("dpkg-deb", "--field", packages[name], "Depends")
 
-    for name in NAMES[2:]:
+    for name in NAMES[2:6]:
         assert "hatchd (= " in depends(name)
     assert "libc-ares2" in depends("hatchd-plugin-mail") and "libhiredis" in depends("hatchd-plugin-queue-redis")
     assert not re.search("hiredis|rabbitmq|libc-ares", depends("hatchd")), "what takes a library of its own is a package of its own"
@@ -135,13 +135,14 @@ def test_what_each_package_needs(packages):
 
 def test_install_use_upgrade_and_purge(packages, root, tmp_path):
     # -- install
-    root.install(packages["hatchd"], packages["hatchd-plugin-mail"], packages["hatch-sdk-dev"])
+    root.install(packages["hatchd"], packages["hatchd-plugin-mail"], packages["hatch-sdk-dev"], packages["python3-hatchkit"])
     assert root.run("stat", "-c", "%U:%G %a", "/etc/hatchd", "/run/hatch-app").split("\n")[:2] == ["root:hatchd 750", "root:hatch-app 3770"]
     assert root.run("setpriv", "--reuid=hatchd", "--regid=hatchd", "--clear-groups", "hatchd", "check").endswith("ok\n")
     root.run("test", "-L", "/etc/systemd/system/multi-user.target.wants/hatchd.service")  # enabled
     root.run("systemd-analyze", "verify", "--man=no", "hatchd.service", "hatchd.socket", "hatchd@web.service")
     root.run("pkg-config", "--exists", "hatch-sdk", "hatch-shared")
     root.run("hatchd", "plugin", "new", "/tmp/mine")
+    root.run("/usr/bin/python3", "-c", "import hatchkit")
     for page in ("man8/hatchd.8", "man1/hatchctl.1", "man5/hatchd.json.5"):
         assert "hatchd" in root.run("zcat", f"/usr/share/man/{page}.gz")
     assert "_hatchctl" in root.run("cat", "/usr/share/bash-completion/completions/hatchctl")

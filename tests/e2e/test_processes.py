@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import HATCHD, AM_ROOT, BUILD, ROOT, Daemon, Demo, assert_untouched, descendants, wait_until
+from harness import HATCHD, AM_ROOT, BUILD, ROOT, SANITIZED, Daemon, Demo, assert_untouched, descendants, wait_until
 
 # linux/capability.h
 CAPABILITIES = {
@@ -226,6 +226,17 @@ def test_a_second_sigterm_is_no_crash(own):
         os.kill(own.pid, signal.SIGTERM)
     own.popen.wait(20)
     wait_until("all of hatchd to be gone", lambda: not own.left(), 5)
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's memory is not hatchd's")
+def test_an_idle_daemon_is_small(demo):
+    """Every packaged plugin is there and none has a process, which would be its memory twice."""
+    with Daemon(demo.pid) as idle:
+        assert {hatch["id"].split(".")[0] for hatch in idle.get("/v1/hatches").json()["hatches"]} >= {"stack", "mail", "queue"}
+        family = descendants(idle.pid)
+        assert sorted(p.title for p in family if p.pid != idle.pid) == ["hatchd: front", "hatchd: targets"]
+        rollups = [pathlib.Path(f"/proc/{p.pid}/smaps_rollup").read_text() for p in family]
+        assert sum(int(re.search(r"^Pss: +(\d+)", rollup, re.M)[1]) for rollup in rollups) < 16 * 1024
 
 
 def test_a_runs_folder_has_one_daemon(own, tmp_path):

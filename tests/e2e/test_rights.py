@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 
-from harness import AM_ROOT, BUILD, ROOT, Daemon, Demo, descendants
+from harness import AM_ROOT, BUILD, ROOT, SANITIZED, Daemon, Demo, descendants
 
 pytestmark = pytest.mark.skipif(not AM_ROOT, reason="other users take root")
 
@@ -161,6 +161,60 @@ def test_without_any_capability_the_targets_of_the_same_user(programs, targets):
             answer, own, _ = daemon.dump("same")
             assert answer.get("state") == "succeeded" and own, answer
             assert set(map(frozenset, daemon.held().values())) == {frozenset()}
+
+
+# ---- the unit's filter of system calls ----------------------------------------------------------------------------------
+
+# Loads the filter as systemd does for SystemCallFilter= with an allow list and SystemCallErrorNumber=EPERM, and for
+# MemoryDenyWriteExecute=yes; then becomes the command.
+FILTERED = """
+import errno, os, seccomp, sys
+count = int(sys.argv[1])
+names, command = sys.argv[2 : 2 + count], sys.argv[2 + count :]
+memory = seccomp.SyscallFilter(seccomp.ALLOW)
+for call in ("mprotect", "pkey_mprotect"):
+    memory.add_rule(seccomp.ERRNO(errno.EPERM), call, seccomp.Arg(2, seccomp.MASKED_EQ, 4, 4))
+memory.add_rule(seccomp.ERRNO(errno.EPERM), "mmap", seccomp.Arg(2, seccomp.MASKED_EQ, 6, 6))
+memory.load()
+allowed = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
+for name in names:
+    try:
+        allowed.add_rule(seccomp.ALLOW, name)
+    except RuntimeError:
+        pass  # of another architecture
+allowed.load()
+os.execv(command[0], command)
+"""
+
+
+def calls_of(group):
+    said = subprocess.run(["systemd-analyze", "syscall-filter", group], capture_output=True, text=True, check=True).stdout
+    words = [line.strip() for line in said.splitlines()[1:]]
+    return {name for word in words if word and word[0] != "#" for name in (calls_of(word) if word[0] == "@" else [word])}
+
+
+def allowed_by(*units):
+    allowed = set()
+    for unit in units:
+        for tilde, words in re.findall(r"^SystemCallFilter=(~?)(.*)$", (ROOT / "systemd" / unit).read_text(), re.M):
+            named = {name for word in words.split() for name in (calls_of(word) if word[0] == "@" else [word])}
+            allowed = allowed - named if tilde else allowed | named
+    return sorted(allowed)
+
+
+@pytest.mark.skipif(SANITIZED, reason="sanitizers make calls of their own")
+@pytest.mark.parametrize("rights", ["hatchd.service", "same-user.conf"])
+def test_it_works_under_the_units_filter(programs, targets, rights):
+    same_user = rights == "same-user.conf"
+    names = allowed_by("hatchd.service", *(["rights/same-user.conf"] if same_user else []))
+    filtered = ["/usr/bin/python3", "-c", FILTERED, str(len(names)), *names]
+    with Demo(binary=programs / "bin/hatchd-demo", user=OWN, group=OWN, extra_groups=[]) as same:
+        everybody = {**targets, "same": same.pid}
+        with Unprivileged(programs, everybody, [*as_unit([] if same_user else DOCUMENTED), *filtered]) as daemon:
+            for target in ["same"] if same_user else everybody:
+                answer, own, libraries = daemon.dump(target)
+                assert answer.get("state") == "succeeded" and own and libraries, (target, answer)
+            assert "EPERM" not in daemon.log(), daemon.log()
 
 
 # ---- file capabilities: how a container gives them to a user that is not root ------------------------------------------

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Measures what an idle hatchd costs, all processes together, beside nginx and a Go net/http server. See README.md."""
+
+import argparse
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+# http.py by its path: as a module it would hide the standard library's.
+specification = importlib.util.spec_from_file_location("bench_http", HERE / "http.py")
+bench = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(bench)
+
+
+def tree(pid):
+    found = [pid]
+    for parent in found:
+        found += [child for child in bench.children(parent) if child not in found]
+    return found
+
+
+def memory(pids):
+    """Proportional and private memory of all, in MB: what is shared with strangers counts in part, or not at all."""
+    kinds = ("Pss", "Private_Clean", "Private_Dirty")
+    pss, clean, dirty = map(sum, zip(*(bench.status(pid, *kinds) for pid in pids)))
+    return pss / 1024, (clean + dirty) / 1024
+
+
+def switches(pids):
+    """How often a thread of these has gone to sleep so far: so often has it been woken."""
+    total = 0
+    for pid in pids:
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            lines = (task / "status").read_text().splitlines()
+            total += sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
+    return total
+
+
+def first_answer(argv, port, environment=None):
+    """Starts a server; (it, milliseconds from exec to its first answer)."""
+    began = time.monotonic()
+    server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    while time.monotonic() < began + 30:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 5) as client:
+                client.sendall(bench.request("/livez"))
+                if client.recv(4096).startswith(b"HTTP/1.1 200"):
+                    return server, (time.monotonic() - began) * 1e3
+        except OSError:
+            time.sleep(0.0002)
+    raise SystemExit(f"{argv[0]} does not answer")
+
+
+def servers(arguments, folder):
+    """(name, port, argv) of each; the same answer from all."""
+    port = bench.free_port()
+    configuration = {
+        "listen": [{"unix": str(folder / "hatchd.sock")}, {"tcp": f"127.0.0.1:{port}"}],
+        "targets": {"self": {"pid": os.getpid()}},
+        "runs": {"directory": str(folder / "runs"), "min_free": "1MiB"},
+    }
+    file = folder / "hatchd.json"
+    file.write_text(json.dumps(configuration))
+    file.chmod(0o600)
+    yield "hatchd", port, [arguments.hatchd, "serve", "--config", str(file)]
+    if shutil.which("nginx"):
+        port = bench.free_port()
+        (folder / "nginx.conf").write_text(bench.NGINX.format(folder=folder, port=port))
+        yield "nginx", port, ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    if shutil.which("go"):
+        port = bench.free_port()
+        (folder / "main.go").write_text(bench.GO)
+        environment = {**os.environ, "GOCACHE": str(folder / "cache"), "GOFLAGS": "-mod=mod", "GO111MODULE": "off"}
+        subprocess.run(["go", "build", "-o", str(folder / "server"), str(folder / "main.go")], env=environment, check=True)
+        yield "go", port, [str(folder / "server"), f"127.0.0.1:{port}"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hatchd", default=str(HERE.parents[1] / "build/release/bin/hatchd"))
+    parser.add_argument("--seconds", type=int, default=20, help="how long it is watched while idle")
+    parser.add_argument("--starts", type=int, default=5)
+    arguments = parser.parse_args()
+    print("| server | processes | PSS MB | private MB | wake-ups in a minute | first answer, ms after start |")
+    print("| --- " * 6 + "|")
+    with tempfile.TemporaryDirectory(prefix="bench-idle-") as name:
+        for label, port, argv in servers(arguments, pathlib.Path(name)):
+            answers = []
+            for left in range(arguments.starts - 1, -1, -1):
+                server, answered = first_answer(argv, port)
+                answers.append(answered)
+                if left:
+                    server.terminate()
+                    server.wait(20)
+            time.sleep(3)  # what is done once, after the start, is over
+            family = tree(server.pid)
+            before = switches(family)
+            time.sleep(arguments.seconds)
+            woken = (switches(family) - before) * 60 / arguments.seconds
+            pss, private = memory(family)
+            print(f"| {label} | {len(family)} | {pss:.1f} | {private:.1f} | {woken:.0f} | {statistics.median(answers):.1f} |", flush=True)
+            server.terminate()
+            server.wait(20)
+
+
+if __name__ == "__main__":
+    main()
