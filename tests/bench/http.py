@@ -177,16 +177,24 @@ def front_table(servers, idle, seconds, rounds):
     for _ in range(rounds):
         for server in servers:
             rows[server.name]["busy"].append(wrk(server, seconds))
+    clients = {server.name: idle_clients(server.port, idle) for server in servers}
     for server in servers:
-        clients = idle_clients(server.port, idle)
         rows[server.name]["memory idle"] = server.memory()
-        rows[server.name]["among"] = [wrk(server, seconds) for _ in range(rounds)]
-        rows[server.name]["kept"] = sum(map(kept, clients))
-        for client in clients:
+    for _ in range(rounds):
+        for server in servers:
+            rows[server.name]["among"].append(wrk(server, seconds))
+    for server in servers:
+        rows[server.name]["kept"] = sum(map(kept, clients[server.name]))
+        for client in clients[server.name]:
             client.close()
 
     def median(name, where, what):
         return statistics.median(run[what] for run in rows[name][where])
+
+    def ratio(name, other):
+        """Round by round, so that what else the machine does weighs on both."""
+        pairs = zip(rows[name]["busy"], rows[other]["busy"])
+        return f"{statistics.median(one['cpu'] / two['cpu'] for one, two in pairs):.2f}"
 
     print(f"\n64 busy clients, then the same among {idle:,} idle ones; medians of {rounds} rounds of {seconds} s\n")
     print("| server | req/s | p50 ms | p99 ms | CPU us/req | x nginx | x Go | among idle: CPU us/req | p50 ms | p99 ms | kept | RSS / PSS MB at start | with idle | KB a client |")
@@ -194,7 +202,7 @@ def front_table(servers, idle, seconds, rounds):
     for server in servers:
         name = server.name
         cpu = median(name, "busy", "cpu")
-        ratios = [f"{cpu / median(other, 'busy', 'cpu'):.2f}" if other in rows else "" for other in ("nginx", "go")]
+        ratios = [ratio(name, other) if other in rows else "" for other in ("nginx", "go")]
         rss, pss = rows[name]["memory"]
         rss_idle, pss_idle = rows[name]["memory idle"]
         print(
@@ -262,7 +270,7 @@ async def one_run(path, results, refused):
         writer.write(b"POST /v1/hatches/probe.echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         answer = await reader.read()
         writer.close()
-        if not answer.startswith(b"HTTP/1.1 429"):
+        if not answer.startswith((b"HTTP/1.1 429", b"HTTP/1.1 503")):
             break
         refused.append(1)
         await asyncio.sleep(0.05)
@@ -282,7 +290,7 @@ def many_runs(hatchd, path, count):
     asyncio.run(all_of_them())
     wall = time.perf_counter() - began
     results.sort()
-    print(f"\n{count} clients that want a run at the same moment (who is refused by 429 asks again after 50 ms)\n")
+    print(f"\n{count} clients that want a run at the same moment (who is refused by 429 or 503 asks again after 50 ms)\n")
     print("| wall ms | p50 ms | p99 ms | refused | CPU of the front, ms a run | of the whole tree | front RSS MB |\n" + "| --- " * 7 + "|")
     print(
         f"| {wall * 1e3:.0f} | {statistics.median(results):.0f} | {results[int(count * 0.99) - 1]:.0f} | {len(refused)} "
@@ -330,15 +338,15 @@ def event_streams(hatchd, path, count):
 # ---- putting it together ---------------------------------------------------------------------------------------------
 
 
-def hatchd_config(folder, build, port):
+def hatchd_config(folder, build, port, runs):
     fixtures = build / "fixtures"
     config = {
         "listen": [{"unix": f"{folder}/hatchd.sock"}, {"tcp": f"127.0.0.1:{port}"}],
         "targets": {"self": {"pid": os.getpid()}},
         "access": {"peers": [{"user": "root", "role": "admin"}]},
-        "runs": {"directory": f"{folder}/runs"},
+        "runs": {"directory": f"{folder}/runs", "concurrency": runs},
         "plugins": {"probe": {"path": f"{fixtures}/probe.so", "colour": "green", "profiles": {"default": {"password": "x"}}}, "slow": {"path": f"{fixtures}/slow.so"}},
-        "hatches": {"probe.echo": {"concurrency": 200}},
+        "hatches": {"probe.echo": {"concurrency": runs}},
     }
     if os.geteuid() != 0:
         import pwd
@@ -360,8 +368,15 @@ def main():
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--only", choices=["front", "runs"])
     options = parser.parse_args()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2 * options.idle + 4096)), hard))
+    # A connection is a descriptor here and in its server, and hatchd gives half of its own to connections, half of
+    # those to one source.
+    descriptors, hard = 4 * options.idle + 4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, max(descriptors, hard)))
+    except (ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        options.idle = min(options.idle, hard // 4 - 256)
+        print(f"the limit of descriptors cannot be raised above {hard}: {options.idle} idle clients", file=sys.stderr)
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers end with it
     folder = pathlib.Path(tempfile.mkdtemp(prefix="hatchd-bench-", dir="/var/tmp"))
@@ -369,7 +384,7 @@ def main():
     servers = []
     try:
         port = free_port()
-        hatchd = Server("hatchd", port, [str(options.build / "bin" / "hatchd"), "serve", "--config", str(hatchd_config(folder, options.build, port))])
+        hatchd = Server("hatchd", port, [str(options.build / "bin" / "hatchd"), "serve", "--config", str(hatchd_config(folder, options.build, port, options.runs))])
         servers.append(hatchd)
         if options.only != "runs":
             if shutil.which("nginx") and shutil.which("wrk"):
