@@ -48,6 +48,9 @@ void take_runtime(ShownThread& thread, const RuntimeThread& runtime) {
   if (!runtime.state.empty()) {
     thread.state = runtime.state;
     thread.native = false;
+  } else if (runtime.letter) {
+    thread.state = runtime.letter;
+    thread.native = true;
   }
   thread.running |= runtime.running;
   if (!runtime.waiting_on.empty()) thread.waiting_on = runtime.waiting_on;

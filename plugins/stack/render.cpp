@@ -101,13 +101,19 @@ std::string milliseconds(Micros pause) {
   return text;
 }
 
-// "waiting in epoll_wait", "BLOCKED, waiting on lock <0x…>", "running"
+// "waiting in epoll_wait", "BLOCKED, waiting for lock <0x…>", "running, holds the GIL"
 std::string doing(const ShownThread& thread) {
-  const std::string wait{thread.waiting_on.empty() ? "" : hatch::printable(thread.waiting_on)};
-  if (thread.native && !wait.empty()) return "waiting in " + wait;
+  const std::string wait = hatch::printable(thread.waiting_on);
   std::string text = state_word(thread);
-  if (text.empty() && wait.empty() && thread.running) return "running";
-  if (!wait.empty()) text += (text.empty() ? "waiting on " : ", waiting on ") + wait;
+  if (!wait.empty()) {
+    // A system call is waited in, everything else for.
+    const bool call = thread.native && wait.find(' ') == wait.npos;
+    text = (thread.native || text.empty() ? "" : text + ", ") + (call ? "waiting in " : "waiting for ") + wait;
+  } else if (text.empty() && thread.running) {
+    text = "running";
+  }
+  if (thread.runtime && !thread.runtime->remark.empty())
+    text += (text.empty() ? "" : ", ") + hatch::printable(thread.runtime->remark);
   return text;
 }
 

@@ -30,7 +30,9 @@ struct RuntimeThread {
   pid_t tid = 0;   // in hatchd's pid namespace; 0: no thread of the kernel, or not known which
   std::string id;  // the runtime's own: "goroutine 18"; empty where that is the tid
   std::string name;
-  std::string state;  // the runtime's word, "RUNNABLE", "IO wait"; empty: it says nothing
+  std::string state;   // the runtime's word, "RUNNABLE", "IO wait"; empty: it says nothing
+  char letter = 0;     // the kernel's (proc(5)), where the runtime has no word and the reader looked
+  std::string remark;  // what the text says besides: "holds the GIL"
   bool running = false;
   std::string waiting_on;             // "lock <0x00000000f0a1> held by \"main\""
   std::vector<std::uint32_t> frames;  // into RuntimeStacks::frames, innermost first

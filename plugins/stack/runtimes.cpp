@@ -1,14 +1,16 @@
 #include "stack/runtimes.hpp"
 
-#include <array>
-
 #include "stack/jvm/jvm.hpp"
+#include "stack/python/python.hpp"
 
 namespace stack {
 namespace {
 
 // A line for each runtime, in the order in which they are asked.
-constexpr std::array<DetectRuntime, 1> runtimes = {detect_jvm};
+constexpr DetectRuntime runtimes[] = {
+    detect_jvm,
+    detect_python,
+};
 
 }  // namespace
 

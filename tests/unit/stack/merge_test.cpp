@@ -154,7 +154,7 @@ TEST_CASE("equal stacks are shown once, with the threads that show them") {
         std::string::npos);
   CHECK(answer.threads.find("\"count\":1,\"ids\":[5]") != std::string::npos);
   const std::string text = stack::render_text(shown, answer, options);
-  CHECK(text.find("11 threads here, waiting on lock: \"worker-1\" thread 1, ") != std::string::npos);
+  CHECK(text.find("11 threads here, waiting for lock: \"worker-1\" thread 1, ") != std::string::npos);
   CHECK(text.find("and 3 more\n  #0   a  at /srv/a.py:3\n") != std::string::npos);
   CHECK(stack::render_folded(shown).find(";worker-5;c (a.py:3) 1\n") != std::string::npos);
 }

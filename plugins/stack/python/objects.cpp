@@ -1,0 +1,216 @@
+#include "stack/python/objects.hpp"
+
+#include <algorithm>
+
+#include "hatch/json.hpp"
+
+namespace stack::python {
+namespace {
+
+constexpr std::size_t most_entries = 100'000;  // of a dictionary or set that is looked through
+constexpr std::size_t most_types = 10'000;
+constexpr std::size_t name_limit = 200;  // of a type, of a key that is compared
+
+constexpr std::uint64_t inline_values = 1 << 2, managed_dict = 1 << 4;  // Py_TPFLAGS_…, Include/object.h
+
+}  // namespace
+
+std::string Text::utf8() const {
+  std::string out;
+  out.reserve(units.size());
+  for (std::size_t at = 0; at + width <= units.size(); at += width) {
+    std::uint32_t point = 0;
+    for (unsigned char i = 0; i < width; ++i)
+      point |= std::uint32_t{static_cast<unsigned char>(units[at + i])} << (8 * i);
+    const bool valid = point <= 0x10FFFF && (point < 0xD800 || point > 0xDFFF);
+    hatch::append_code_point(out, valid ? char32_t{point} : char32_t{0xFFFD});
+  }
+  return cut ? out + "…" : out;
+}
+
+std::optional<Text> Objects::text(Address str, std::size_t most_units) {
+  Copy head;
+  // With the first characters, which are all of most names.
+  constexpr std::size_t more = 64;
+  if (!head.take(memory_, str, layout_.text_ascii + more) && !head.take(memory_, str, layout_.text_ascii))
+    return std::nullopt;
+  const auto length = head.at<std::int64_t>(layout_.text_length);
+  // interned:2, kind:3, compact:1, ascii:1. Free-threaded builds give `interned` a byte of its own.
+  auto state = head.at<std::uint32_t>(layout_.text_state);
+  if (layout_.free_threaded && (state >> 2 & 7) == 0) state >>= 6;
+  const unsigned width = state >> 2 & 7;
+  const bool compact = state >> 5 & 1, ascii = state >> 6 & 1;
+  if (length < 0 || !compact || (width != 1 && width != 2 && width != 4)) return std::nullopt;
+  constexpr std::size_t compact_more = 24;  // PyCompactUnicodeObject; 16 since 3.12, which dropped wstr_length
+  const std::size_t header = layout_.text_ascii + (ascii                                  ? 0
+                                                   : layout_.version >= version_of(3, 12) ? 16
+                                                                                          : compact_more);
+  Text text;
+  text.width = static_cast<unsigned char>(width);
+  text.cut = static_cast<std::uint64_t>(length) > most_units;
+  text.units.resize(std::min(static_cast<std::uint64_t>(length), std::uint64_t{most_units}) * width);
+  const std::span into = std::as_writable_bytes(std::span{text.units});
+  if (head.covers(str + header, into.size()))
+    std::ranges::copy(head.part(str + header, into.size()), into.begin());
+  else if (!memory_.read(str + header, into))
+    return std::nullopt;
+  return text;
+}
+
+std::optional<std::string> Objects::bytes(Address object, std::size_t most) {
+  const auto size = memory_.get<std::int64_t>(object + layout_.bytes_size);
+  if (!size || *size < 0 || static_cast<std::uint64_t>(*size) > most) return std::nullopt;
+  std::string content(static_cast<std::size_t>(*size), '\0');
+  if (!memory_.read(object + layout_.bytes_data, std::as_writable_bytes(std::span{content}))) return std::nullopt;
+  return content;
+}
+
+const std::string& Objects::type_of(Address object) {
+  static const std::string none;
+  const auto type = memory_.pointer(object + layout_.object_type);
+  if (!type) return none;
+  if (const auto known = type_names_.find(*type); known != type_names_.end()) return known->second;
+  if (type_names_.size() >= most_types) return none;
+  const auto name = memory_.pointer(*type + layout_.type_name);
+  if (!name) return none;
+  // A C string of unknown length: in two steps, since the second may touch a page that is not there.
+  std::string text;
+  for (const std::size_t part : {std::size_t{16}, name_limit}) {
+    std::string next(part, '\0');
+    if (!memory_.read(*name + text.size(), std::as_writable_bytes(std::span{next}))) break;
+    text += next;
+    if (const std::size_t end = text.find('\0'); end != text.npos) {
+      text.resize(end);
+      return type_names_.emplace(*type, std::move(text)).first->second;
+    }
+  }
+  return none;
+}
+
+std::optional<std::uint64_t> Objects::integer(Address object) {
+  // PyLongObject: digits of 30 bits behind their number, whose low bits are flags since 3.12.
+  Copy copy;
+  if (!copy.take(memory_, object, 40)) return std::nullopt;
+  auto digits = copy.at<std::int64_t>(16);
+  if (layout_.version >= version_of(3, 12)) {
+    if ((digits & 3) != 0) return (digits & 3) == 1 ? std::optional<std::uint64_t>{0} : std::nullopt;
+    digits >>= 3;
+  }
+  if (digits < 0 || digits > 2) return std::nullopt;
+  std::uint64_t value = 0;
+  if (digits > 0) value = copy.at<std::uint32_t>(24);
+  if (digits > 1) value |= std::uint64_t{copy.at<std::uint32_t>(28)} << 30;
+  return value;
+}
+
+bool Objects::each(Address dict, const Visit& visit) {
+  Copy object;  // PyDictObject: ma_keys, ma_values at 32 and 40
+  if (!object.take(memory_, dict, 48)) return false;
+  return each(object.pointer(32), object.pointer(40), visit);
+}
+
+// PyDictKeysObject (Objects/dict-common.h, pycore_dict.h): a hash index, then the entries in the order of insertion. In
+// a split table the values lie elsewhere.
+bool Objects::each(Address keys, Address values, const Visit& visit) {
+  Copy head;
+  if (!head.take(memory_, keys, 40)) return false;
+  std::uint64_t entries = 0, index_bytes = 0, header = 0, entry_size = 24, key_at = 8;
+  if (layout_.version < version_of(3, 11)) {
+    const auto size = head.at<std::uint64_t>(8);
+    entries = head.at<std::uint64_t>(32);
+    header = 40;
+    if (size > most_entries * 2) return false;
+    index_bytes = size * (size <= 0xFF ? 1 : size <= 0xFFFF ? 2 : 4);
+  } else {
+    const auto log2_bytes = head.at<std::uint8_t>(9), kind = head.at<std::uint8_t>(10);
+    entries = head.at<std::uint64_t>(24);
+    header = 32;
+    if (log2_bytes > 24 || kind > 2) return false;
+    index_bytes = std::uint64_t{1} << log2_bytes;
+    if (kind != 0) {  // keys are strings, which know their hash
+      entry_size = 16;
+      key_at = 0;
+    }
+  }
+  if (entries > most_entries) return false;
+  Copy table, split;
+  if (!table.take(memory_, keys + header + index_bytes, entries * entry_size)) return false;
+  // PyDictValues begins with four bytes of its own since 3.13.
+  if (values) {
+    const Address first = values + (layout_.version >= version_of(3, 13) ? 8 : 0);
+    if (!split.take(memory_, first, entries * sizeof(Address))) return false;
+  }
+  for (std::uint64_t i = 0; i < entries; ++i) {
+    const Address key = table.pointer(i * entry_size + key_at);
+    const Address value =
+        values ? split.pointer(i * sizeof(Address)) : table.pointer(i * entry_size + key_at + sizeof(Address));
+    if (key && value && !visit(key, value)) return true;
+  }
+  return true;
+}
+
+std::optional<Address> Objects::item(Address dict, std::string_view key) {
+  std::optional<Address> found;
+  each(dict, [&](Address name, Address value) {
+    const auto text = this->text(name, name_limit);
+    if (text && text->is(key)) found = value;
+    return !found;
+  });
+  return found;
+}
+
+std::optional<Address> Objects::attribute(Address object, std::string_view name) {
+  const auto type = memory_.pointer(object + layout_.object_type);
+  const auto flags = type ? memory_.get<std::uint64_t>(*type + layout_.type_flags) : std::nullopt;
+  if (!flags) return std::nullopt;
+  constexpr std::uint64_t word = sizeof(Address);
+  std::optional<Address> dict;
+  Address values = 0;
+  if (layout_.version < version_of(3, 11) || (*flags & managed_dict) == 0) {
+    const auto offset = memory_.get<std::int64_t>(*type + 288);  // tp_dictoffset
+    if (!offset || *offset <= 0 || *offset > 4096) return std::nullopt;
+    dict = memory_.pointer(object + static_cast<std::uint64_t>(*offset));
+  } else if (layout_.version == version_of(3, 11)) {
+    // Before the object: values in place, and the dictionary when somebody asked for it.
+    dict = memory_.pointer(object - 3 * word);
+    values = memory_.pointer(object - 4 * word).value_or(0);
+  } else if (layout_.version == version_of(3, 12)) {
+    dict = memory_.pointer(object - 3 * word);
+    if (dict && *dict & 1) {  // values, less one, so that the pointer is odd
+      values = *dict + 1;
+      dict = 0;
+    }
+  } else {
+    dict = memory_.pointer(object - 3 * word);
+    const auto size = *flags & inline_values ? memory_.get<std::int64_t>(*type + 32) : std::nullopt;  // tp_basicsize
+    if (size && *size > 0 && *size < 4096) {
+      const Address in_place = object + static_cast<std::uint64_t>(*size);
+      if (memory_.get<std::uint8_t>(in_place + 3).value_or(0)) values = in_place;  // PyDictValues.valid
+    }
+  }
+  if (!dict) return std::nullopt;
+  if (*dict) return item(*dict, name);
+  const auto keys = values ? memory_.pointer(*type + layout_.type_cached_keys) : std::nullopt;
+  if (!keys) return std::nullopt;
+  std::optional<Address> found;
+  each(*keys, values, [&](Address key, Address value) {
+    const auto text = this->text(key, name_limit);
+    if (text && text->is(name)) found = value;
+    return !found;
+  });
+  return found;
+}
+
+bool Objects::each_in_set(Address set, const std::function<bool(Address)>& visit) {
+  Copy object;  // PySetObject: mask and table at 32 and 40; entries are key and hash
+  if (!object.take(memory_, set, 48)) return false;
+  const auto mask = object.at<std::uint64_t>(32);
+  if (mask >= most_entries) return false;
+  Copy table;
+  if (!table.take(memory_, object.pointer(40), (mask + 1) * 16)) return false;
+  for (std::uint64_t i = 0; i <= mask; ++i)
+    if (const Address key = table.pointer(i * 16); key && !visit(key)) return true;
+  return true;
+}
+
+}  // namespace stack::python
