@@ -120,6 +120,17 @@ def attach(pid):
             pass
 
 
+def in_turn(rows, runs):
+    """{name: [milliseconds]} of functions that are called in turn."""
+    measured = {}
+    for _ in range(runs):
+        for name, act in rows.items():
+            begin = time.monotonic()
+            act()
+            measured.setdefault(name, []).append((time.monotonic() - begin) * 1000)
+    return measured
+
+
 def measure_jvm(threads, runs, build):
     """mode=jvm of a daemon against the JDK's tools."""
     sys.path[0] = str(ROOT / "tests" / "e2e")  # in place of this folder, whose http.py is not Python's
@@ -148,12 +159,7 @@ def measure_jvm(threads, runs, build):
             }
             dump()
             gathered.clear()
-            measured = {}
-            for _ in range(runs):
-                for name, act in rows.items():
-                    begin = time.monotonic()
-                    act()
-                    measured.setdefault(name, []).append((time.monotonic() - begin) * 1000)
+            measured = in_turn(rows, runs)
     finally:
         jvm.end()
     measured["hatchd's gather"] = gathered
@@ -164,6 +170,63 @@ def measure_jvm(threads, runs, build):
         print(f"{name:>18}  {ms:>9.1f}  {ms / medians['dialogue alone']:>10.2f}  {ms / medians['jcmd']:>8.3f}")
 
 
+POOL = """
+import os, threading, time
+def descend(depth):
+    return descend(depth - 1) if depth else time.sleep(100000)
+for _ in range(%d):
+    threading.Thread(target=descend, args=(16,), daemon=True).start()
+time.sleep(1)
+print("ready", flush=True)
+time.sleep(100000)
+"""
+
+
+def measure_python(threads, runs, build):
+    """mode=python of a daemon against gdb's py-bt, which takes the package python3-dbg, and gdb's native frames."""
+    sys.path[0] = str(ROOT / "tests" / "e2e")
+    os.environ["HATCHD_BUILD"] = str(build)
+    from harness import Daemon
+
+    python = subprocess.Popen(["/usr/bin/python3", "-c", POOL % threads], stdout=subprocess.PIPE, text=True)
+    try:
+        assert python.stdout.readline() == "ready\n"
+        with Daemon(python.pid) as daemon:
+            work = []
+
+            def dump():
+                result = daemon.run("stack.dump").json()["result"]
+                assert result["mode"] == "python" and len(result["threads"]) == threads + 1, result["verdict"]
+                assert result["paused_us"] == 0
+                work.append(sum(step["ms"] for step in result["steps"] if step["name"] in ("gather", "runtime")))
+
+            def gdb(command):
+                argv = ["gdb", "-nx", "-batch", "-p", str(python.pid), "-ex", f"thread apply all {command}"]
+                return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+
+            rows = {"hatchd": dump}
+            if shutil.which("gdb"):
+                rows["gdb bt"] = lambda: gdb("bt")
+                if "in descend" in gdb("py-bt"):
+                    rows["gdb py-bt"] = lambda: gdb("py-bt")
+                else:
+                    print("gdb knows no py-bt for this Python: install python3-dbg")
+            dump()
+            work.clear()
+            measured = in_turn(rows, runs)
+    finally:
+        python.kill()
+        python.wait()
+        python.stdout.close()
+    measured["hatchd's reading"] = work
+    medians = {name: statistics.median(times) for name, times in measured.items()}
+    peers = [name for name in ("gdb bt", "gdb py-bt") if name in medians]
+    print(f"\nCPython, {threads} threads of 20 frames")
+    print(f"{'tool':>18}  {'wall ms':>9}" + "".join(f"  {'x ' + peer:>12}" for peer in peers))
+    for name, ms in medians.items():
+        print(f"{name:>18}  {ms:>9.1f}" + "".join(f"  {ms / medians[peer]:>12.4f}" for peer in peers))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hatchd", default=default_program("hatchd"))
@@ -172,11 +235,14 @@ def main():
     parser.add_argument("--depth", type=int, default=20)
     parser.add_argument("--runs", type=int, default=5, help="of each tool, in turn; the median is shown")
     parser.add_argument("--jvm", type=int, metavar="THREADS", help="a JVM instead, against jcmd and jstack")
+    parser.add_argument("--python", type=int, metavar="THREADS", help="CPython instead, against gdb's py-bt")
     options = parser.parse_args()
     for program in (options.hatchd, options.demo):
         if not os.access(program, os.X_OK):
             sys.exit(f"{program} is not there: run ./dev build, or name it by --hatchd and --demo")
 
+    if options.python is not None:
+        return measure_python(options.python, options.runs, pathlib.Path(options.hatchd).resolve().parents[1])
     if options.jvm is not None:
         return measure_jvm(options.jvm, options.runs, pathlib.Path(options.hatchd).resolve().parents[1])
     for threads in map(int, options.threads.split(",")):
