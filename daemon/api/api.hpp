@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "api/finder.hpp"
+#include "api/members.hpp"
 #include "catalogue/catalogue.hpp"
 #include "catalogue/describe.hpp"
 #include "http/message.hpp"
@@ -47,7 +48,8 @@ struct Api {
   metrics::Metrics* metrics = nullptr;  // set before the first request
   std::vector<RouteEntry> routes{};     // all of them
   std::string version{};
-  SteadyTime looked{};  // when metrics last heard of the targets
+  SteadyTime looked{};         // when metrics last heard of the targets
+  Members* members = nullptr;  // set before the first request; without it (in tests) there are none
   // An artifact is gone, and this is the last that knows its digest. For the audit.
   std::function<void(const http::Context&, const runs::Run&, const runs::Artifact&)> artifact_removed{};
 };
@@ -88,6 +90,9 @@ Answer robots(Api& api, const http::Context& context);
 catalogue::Door door_of(const Api& api, const http::Context& context);
 // The id of a hatch in the path: {id} below /v1, {group.verb} at the short door.
 std::string hatch_id_of(const http::Context& context);
+// The catalogue with the hatches that were found in the targets, of which `names` are asked.
+boost::asio::awaitable<std::shared_ptr<const catalogue::Catalogue>> whole_catalogue(Api& api,
+                                                                                    std::vector<std::string> names);
 // All target names, from the configuration and, where it has "*", from the finder.
 boost::asio::awaitable<std::vector<std::string>> target_names(Api& api);
 std::vector<std::string> visible(const std::vector<std::string>& names, const access::Caller& caller,

@@ -46,6 +46,13 @@ boost::asio::awaitable<std::vector<std::string>> target_names(Api& api) {
   co_return names;
 }
 
+boost::asio::awaitable<std::shared_ptr<const catalogue::Catalogue>> whole_catalogue(Api& api,
+                                                                                    std::vector<std::string> names) {
+  const std::shared_ptr<const catalogue::Catalogue> base = api.catalogue;
+  if (!api.members || base->families().empty()) co_return base;
+  co_return co_await api.members->look(base, std::move(names));
+}
+
 std::vector<std::string> visible(const std::vector<std::string>& names, const access::Caller& caller,
                                  std::string_view hatch) {
   std::vector<std::string> seen;

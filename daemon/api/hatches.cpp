@@ -20,7 +20,6 @@ struct View {
 // What the caller sees, narrowed to ?target= when that is given.
 boost::asio::awaitable<Result<View>> view_of(Api& api, const http::Context& context) {
   View view;
-  view.catalogue = api.catalogue;
   view.targets = visible(co_await target_names(api), context.caller, "");
   const auto narrowed = context.request.query_value("target");
   if (narrowed && !narrowed->empty()) {
@@ -31,6 +30,9 @@ boost::asio::awaitable<Result<View>> view_of(Api& api, const http::Context& cont
     }
     view.targets = {std::string(*narrowed)};
   }
+  const std::string id = hatch_id_of(context);
+  view.catalogue = api.catalogue;
+  if (id.empty() || view.catalogue->may_be_member(id)) view.catalogue = co_await whole_catalogue(api, view.targets);
   for (const catalogue::Hatch& hatch : view.catalogue->hatches())
     if (access::sees(context.caller, hatch.id, "") && (!narrowed || narrowed->empty() || hatch.applies_to(*narrowed)))
       view.hatches.push_back(&hatch);
@@ -87,7 +89,7 @@ Answer describe_hatch(Api& api, const http::Context& context) {
   const auto view = co_await view_of(api, context);
   if (!view) co_return refused(view.error(), context);
   const auto profile = context.request.query_value("profile");
-  auto found = view->catalogue->find(id, profile);
+  auto found = view->catalogue->find(id, profile, context.request.query_value("target"));
   if (found && !access::sees(context.caller, id, ""))
     found = refuse("hatch-unknown", "there is no hatch \"" + id + "\"");
   // Several kinds and no profile to choose by: the first stands for all, since describing runs nothing.

@@ -40,13 +40,16 @@ Answer index(Api& api, const http::Context& context) {
         "  " + door + link.path + (std::string_view(link.path).starts_with("/v1") ? " -H Accept:text/plain" : "");
     text += line + "\n      " + link.what + "\n";
   }
+  // One that works on any process is the best to begin with.
+  const catalogue::Hatch* first = nullptr;
   for (const catalogue::Hatch& hatch : api.catalogue->hatches()) {
     if (!hatch.enabled || !access::sees(context.caller, hatch.id, "") || context.caller.role < hatch.least_role())
       continue;
-    text += "\nRun a hatch:\n  " +
-            catalogue::curl_line(hatch, door_of(api, context), visible(api.targets, context.caller, hatch.id)) + "\n";
-    break;
+    if (!first || hatch.id == "stack.dump") first = &hatch;
   }
+  if (first)
+    text += "\nRun a hatch:\n  " +
+            catalogue::curl_line(*first, door_of(api, context), visible(api.targets, context.caller, first->id)) + "\n";
   co_return http::text_response(200, std::move(text));
 }
 

@@ -214,14 +214,16 @@ Answer again(Api& api, const http::Context& context, std::string id, const catal
 Answer invoke(Api& api, const http::Context& context) {
   const std::string id = hatch_id_of(context);
   const auto policy = api.policy();
-  const auto catalogue = api.catalogue;
+  auto catalogue = api.catalogue;
 
   // The hatch, before its parameters can be read: they are converted by its schema. With several kinds the first serves
   // until the profile is known, since kinds of one id share their reserved names.
   if (!access::sees(context.caller, id, ""))
     co_return refused(Problem{"hatch-unknown", "there is no hatch \"" + id + "\""}, context);
+  if (catalogue->may_be_member(id))
+    catalogue = co_await whole_catalogue(api, visible(co_await target_names(api), context.caller, id));
   const auto profile_in_query = context.request.query_value("profile");
-  auto found = catalogue->find(id, profile_in_query);
+  auto found = catalogue->find(id, profile_in_query, context.request.query_value("target"));
   if (!found && found.error().code == "hatch-unknown") co_return refused(found.error(), context);
   const json::object no_schema;
   auto invocation = http::read_invocation(context.request, found ? (*found)->parameters : no_schema);
@@ -232,6 +234,13 @@ Answer invoke(Api& api, const http::Context& context) {
     if (!invocation) co_return refused(invocation.error(), context);
   }
   if (!found) co_return refused(found.error(), context);
+  // Members of one id may differ from target to target: the one of the named target counts, and its schema.
+  if (!(*found)->family.empty() && invocation->target && !(*found)->applies_to(*invocation->target)) {
+    found = catalogue->find(id, {}, *invocation->target);
+    if (found) invocation = http::read_invocation(context.request, (*found)->parameters);
+    if (!invocation) co_return refused(invocation.error(), context);
+    if (!found) co_return refused(found.error(), context);
+  }
   const catalogue::Hatch& hatch = **found;
 
   // Whoever may not run it at all learns that first, and nothing about its targets.

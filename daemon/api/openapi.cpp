@@ -248,7 +248,8 @@ Answer openapi(Api& api, const http::Context& context) {
     for (char& c : method) c = static_cast<char>(c - 'A' + 'a');
     item.get_object()[method] = std::move(made);
   }
-  const std::shared_ptr<const catalogue::Catalogue> catalogue = api.catalogue;
+  std::vector<std::string> names = visible(co_await target_names(api), context.caller, "");
+  const std::shared_ptr<const catalogue::Catalogue> catalogue = co_await whole_catalogue(api, std::move(names));
   std::map<std::string, std::vector<const catalogue::Hatch*>> by_id;
   for (const catalogue::Hatch& hatch : catalogue->hatches())
     if (access::sees(context.caller, hatch.id, "")) by_id[hatch.id].push_back(&hatch);

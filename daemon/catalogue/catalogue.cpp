@@ -5,6 +5,7 @@
 
 #include "base/json.hpp"
 #include "base/log.hpp"
+#include "catalogue/members.hpp"
 #include "schema/words.hpp"
 
 namespace hatchd::catalogue {
@@ -33,7 +34,7 @@ Hatch hatch_from(const std::string& plugin, const json::object& entry) {
   hatch.role = access::parse_role(text_of(entry, "role"));
   const std::string target = text_of(entry, "target");
   hatch.target = target == "required" ? Needs::required : target == "optional" ? Needs::optional : Needs::none;
-  hatch.bound_to = text_of(entry, "bound_to");
+  if (std::string only = text_of(entry, "bound_to"); !only.empty()) hatch.bound_to.push_back(std::move(only));
   hatch.flags = texts_of(entry, "flags");
   hatch.interactive = std::find(hatch.flags.begin(), hatch.flags.end(), "interactive") != hatch.flags.end();
   hatch.preflight = flag_of(entry, "preflight");
@@ -58,9 +59,11 @@ Hatch hatch_from(const std::string& plugin, const json::object& entry) {
   hatch.remedy = text_of(entry, "remedy");
 
   // What this hatchd cannot do is listed all the same, so that nobody wonders where it went.
-  if (!hatch.requirements.empty()) {
+  std::vector<std::string> unknown = hatch.requirements;
+  std::erase(unknown, std::string(members_requirement));
+  if (!unknown.empty()) {
     hatch.enabled = false;
-    hatch.why_not = "it needs what this hatchd does not have: " + joined(hatch.requirements);
+    hatch.why_not = "it needs what this hatchd does not have: " + joined(unknown);
   } else if (hatch.interactive) {
     hatch.enabled = false;
     hatch.why_not = "it is interactive, and this hatchd has no sessions yet";
@@ -99,14 +102,40 @@ Catalogue::Catalogue(const json::array& manifests) {
         log::warning("a hatch of a manifest is left out", {{"plugin", plugin}});
         continue;
       }
-      hatches_.push_back(hatch_from(plugin, *object));
+      Hatch hatch = hatch_from(plugin, *object);
+      const auto& needs = hatch.requirements;
+      const bool family = std::find(needs.begin(), needs.end(), members_requirement) != needs.end();
+      (family ? families_ : hatches_).push_back(std::move(hatch));
     }
   }
-  std::sort(hatches_.begin(), hatches_.end(),
-            [](const Hatch& a, const Hatch& b) { return std::tie(a.id, a.kind) < std::tie(b.id, b.kind); });
+  sort();
 }
 
-Result<const Hatch*> Catalogue::find(std::string_view id, std::optional<std::string_view> profile) const {
+bool Catalogue::may_be_member(std::string_view id) const {
+  const std::string_view group = id.substr(0, id.find('.'));
+  const auto of_group = [&](const Hatch& family) {
+    return std::string_view(family.id).substr(0, family.id.find('.')) == group;
+  };
+  const auto same = [&](const Hatch& hatch) { return hatch.id == id && hatch.family.empty(); };
+  return std::any_of(families_.begin(), families_.end(), of_group) &&
+         std::none_of(hatches_.begin(), hatches_.end(), same);
+}
+
+std::shared_ptr<const Catalogue> Catalogue::with(std::vector<Hatch> members) const {
+  auto both = std::make_shared<Catalogue>(*this);
+  for (Hatch& member : members)
+    if (may_be_member(member.id) && both->hatches_.size() < max_hatches) both->hatches_.push_back(std::move(member));
+  both->sort();
+  return both;
+}
+
+void Catalogue::sort() {
+  std::stable_sort(hatches_.begin(), hatches_.end(),
+                   [](const Hatch& a, const Hatch& b) { return std::tie(a.id, a.kind) < std::tie(b.id, b.kind); });
+}
+
+Result<const Hatch*> Catalogue::find(std::string_view id, std::optional<std::string_view> profile,
+                                     std::optional<std::string_view> target) const {
   const auto [first, last] = std::equal_range(hatches_.begin(), hatches_.end(), id, [](const auto& a, const auto& b) {
     const auto key = [](const auto& side) -> std::string_view {
       if constexpr (std::is_same_v<std::decay_t<decltype(side)>, Hatch>)
@@ -126,6 +155,10 @@ Result<const Hatch*> Catalogue::find(std::string_view id, std::optional<std::str
         near.empty() ? "GET /v1/hatches lists what there is" : "use " + near);
   }
   if (std::next(first) == last) return &*first;
+  if (!first->family.empty()) {
+    const auto applies = std::find_if(first, last, [&](const Hatch& h) { return target && h.applies_to(*target); });
+    return applies == last ? &*first : &*applies;
+  }
 
   // Several kinds: the one whose profiles hold the chosen name.
   std::vector<std::string> names;

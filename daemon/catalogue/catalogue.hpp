@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/json/array.hpp>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,13 +27,22 @@ class Catalogue {
 
   const std::vector<Hatch>& hatches() const { return hatches_; }  // by id, then kind
   const std::vector<Absent>& absent() const { return absent_; }
+  // Those that stand for members (members.hpp); they are not among the hatches.
+  const std::vector<Hatch>& families() const { return families_; }
+  // Does a family of the id's group exist, and no hatch of that id?
+  bool may_be_member(std::string_view id) const;
+  // A catalogue with these as well; where an id is there already, that one counts.
+  std::shared_ptr<const Catalogue> with(std::vector<Hatch> members) const;
 
   // The hatch of that id; several kinds are told apart by the profile. hatch-unknown (with the nearest), or
-  // params-invalid when the profile is not there or must be named.
-  Result<const Hatch*> find(std::string_view id, std::optional<std::string_view> profile = {}) const;
+  // params-invalid when the profile is not there or must be named. Members of one id may differ by target.
+  Result<const Hatch*> find(std::string_view id, std::optional<std::string_view> profile = {},
+                            std::optional<std::string_view> target = {}) const;
 
  private:
-  std::vector<Hatch> hatches_;
+  void sort();
+
+  std::vector<Hatch> hatches_, families_;
   std::vector<Absent> absent_;
 };
 

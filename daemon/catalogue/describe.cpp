@@ -165,6 +165,7 @@ json::object describe(const Hatch& hatch, const Door& door, const std::vector<st
   needs["requirements"] = json::value_from(hatch.requirements);
   needs["flags"] = json::value_from(hatch.flags);
   object["interactive"] = hatch.interactive;
+  if (!hatch.family.empty()) object["stale"] = hatch.stale.empty() ? json::value(nullptr) : json::value(hatch.stale);
   if (!hatch.profiles.empty()) object["profiles"] = json::value_from(hatch.profiles);
   std::vector<std::string> renderings{"json", "text"};
   for (const std::string& name : hatch.renderings)
@@ -202,6 +203,8 @@ std::string list_text(const std::vector<const Hatch*>& hatches, const std::vecto
       line += "  " + effect + std::string(9 - std::min<std::size_t>(effect.size(), 8), ' ') + hatch->title;
       if (!hatch->kind.empty()) line += " (" + hatch->kind + ")";
       text += hatch::printable(line) + "\n";
+      if (!hatch->stale.empty())
+        text += std::string(width + 4, ' ') + "stale: " + hatch::printable(hatch->stale) + "\n";
       if (!hatch->enabled) text += std::string(width + 4, ' ') + "off: " + hatch::printable(hatch->why_not) + "\n";
     }
   }
@@ -216,6 +219,7 @@ std::string page_text(const Hatch& hatch, const Door& door, const std::vector<st
   if (!hatch.enabled)
     text += "  OFF: " + hatch::printable(hatch.why_not) +
             (hatch.remedy.empty() ? "" : "\n  remedy: " + hatch::printable(hatch.remedy)) + "\n\n";
+  if (!hatch.stale.empty()) text += "  STALE: " + hatch::printable(hatch.stale) + "\n\n";
   if (!hatch.documentation.empty()) text += wrapped(hatch.documentation, 2) + "\n";
   const auto fact = [&](std::string name, const std::string& value) {
     name.resize(13, ' ');

@@ -1,6 +1,7 @@
 // One hatch as the front knows it: what its manifest says, with what the configuration changed.
 #pragma once
 
+#include <algorithm>
 #include <boost/json/object.hpp>
 #include <chrono>
 #include <string>
@@ -29,14 +30,17 @@ struct Hatch {
   boost::json::object parameters;  // schema
   std::vector<std::string> flags, capabilities, renderings, artifact_types, requirements, profiles;
   bool enabled = false;
-  std::string why_not;   // when it is not enabled
-  std::string remedy;    // and the key that enables it, where there is one
-  std::string bound_to;  // the only target that it applies to (recipes); "": every one
+  std::string why_not;                // when it is not enabled
+  std::string remedy;                 // and the key that enables it, where there is one
+  std::vector<std::string> bound_to;  // the only targets that it applies to (recipes, members); empty: every one
+  std::string family;                 // of a member (members.hpp): the hatch that runs it
+  std::string stale;                  // of a member: why its target could not be asked just now
 
   // The lowest role that may run it without raising its effect by parameters.
   access::Role least_role() const { return std::max(role, access::role_for(effect)); }
   bool applies_to(std::string_view name) const {
-    return target != Needs::none && (bound_to.empty() || bound_to == name);
+    return target != Needs::none &&
+           (bound_to.empty() || std::find(bound_to.begin(), bound_to.end(), name) != bound_to.end());
   }
 };
 

@@ -112,6 +112,16 @@ Result<Reloadable> reloadable_of(const json::object& message, const Uids& uids) 
   return made;
 }
 
+// Of hatches that are found later; those of the manifests have theirs in the catalogue.
+catalogue::Settings settings_of(const config::Config& config) {
+  catalogue::Settings settings;
+  for (const auto& [id, hatch] : config.hatches)
+    if (!hatch.recipe)
+      settings[id] = {hatch.enabled, hatch.timeout, hatch.cooldown, hatch.concurrency,
+                      hatch.queue,   hatch.role,    hatch.effect};
+  return settings;
+}
+
 runs::Limits limits_of(const config::Runs& runs) {
   runs::Limits limits;
   limits.admission.running = runs.concurrency;
@@ -178,6 +188,7 @@ struct Front {
   api::Api api;
   http::Pipeline pipeline;
   http::Listener listener;
+  api::Members members;
   std::unique_ptr<audit::Audit> audit;
   audit::Refusals refusals;
   int exit_status = 0;
@@ -203,8 +214,11 @@ struct Front {
             [this](const http::Request& request, const http::Response& response, std::chrono::microseconds) {
               note_refusal(request, response);
               metrics.request(request.method, response.route, response.status);
-            }) {
+            }),
+        members(io.get_executor(), runner, pool) {
     set_targets(first.config);
+    members.use(settings_of(first.config));
+    api.members = &members;
     metrics.know(api.catalogue);
     metrics.know_targets(api.targets);
     for (const api::RouteEntry& route : api.routes) metrics.know_route(route.method, route.pattern, 200);
@@ -255,6 +269,7 @@ struct Front {
     api.catalogue = std::move(made->catalogue);
     mask::use({{"mask", made->config.mask}});
     set_targets(made->config);
+    members.use(settings_of(made->config));
     metrics.know(api.catalogue);
     metrics.know_targets(api.targets);
     store.keep(keep_of(made->config.runs));

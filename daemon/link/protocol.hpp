@@ -49,10 +49,10 @@
 //
 // ---- role "plugin" -------------------------------------------------------------------------------------------------------
 //   setup    {"plugin", "hatches": {ID: {["kind",] "timeout_ms", "max_pause_us"}, …} (the enabled ones; "ID kind" as key
-//            where there is a kind), "configuration": {…}, "profiles": {NAME: {…}}, "targets": [NAME…] allowed,
+//            where there is a kind; members of a family that the configuration names, with "named": bool), "configuration": {…}, "profiles": {NAME: {…}}, "targets": [NAME…] allowed,
 //            "idle_ms", "grace_ms", "max_runs", "cache": bool} + [object, channel to front, channel to targets, (cache directory)]
 //   front → plugin
-//   start    {"run": ULID, "hatch", ["kind",] "params": {…}, "format", "caller": {"name", "via"}, ["profile",]
+//   start    {"run": ULID, "hatch", ["kind",] ["as": id of the member that a family's hatch runs,] "params": {…}, "format", "caller": {"name", "via"}, ["profile",]
 //            ["target", "processes",] "preflight": bool} + [the run's end of its run channel, (the run's end of the
 //            terminal's stream socket, for an interactive hatch)]
 //            → started {"run", "pid", ["target": {"name", "pid", "started"}]} | refused {"run", "problem"}

@@ -39,6 +39,18 @@ json::object start_message(const Run& run, const Order& order) {
                      {"format", order.format},
                      {"caller", json::object{{"name", run.caller}, {"via", run.via}}},
                      {"preflight", order.preflight}};
+  if (!order.hatch->family.empty()) {
+    // A member: its family's hatch runs it (catalogue/members.hpp), within the effect that was allowed.
+    json::object arguments = order.params;
+    const std::string workers = text_of(arguments, "workers");
+    arguments.erase("workers");
+    start["hatch"] = order.hatch->family;
+    start["as"] = order.hatch->id;
+    start["params"] = json::object{{"member", order.hatch->id.substr(order.hatch->id.find('.') + 1)},
+                                   {"arguments", json::serialize(arguments)},
+                                   {"workers", workers},
+                                   {"effect", schema::to_string(order.effect)}};
+  }
   if (!order.hatch->kind.empty()) start["kind"] = order.hatch->kind;
   if (!order.profile.empty()) start["profile"] = order.profile;
   if (!order.target.empty()) {

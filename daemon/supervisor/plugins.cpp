@@ -30,9 +30,11 @@ namespace {
 // What a packaged plugin has; others have what plugins.NAME.capabilities says.
 // stack: seize and read other users' threads, read their memory and files, open their mapped files.
 // settings: the same files of /proc, which ask for both.
+// app: reach the socket in the file system of another user's process, and the files that it logs into.
 const std::map<std::string, std::vector<std::string>> packaged_grants = {
     {"stack", {"sys_ptrace", "dac_read_search", "checkpoint_restore"}},
     {"settings", {"sys_ptrace", "dac_read_search"}},
+    {"app", {"sys_ptrace", "dac_read_search"}},
 };
 // What it gets besides where plugins.NAME.capabilities asks for it, since it makes nearly root of the plugin.
 // stack: acting as the target's user, the only one that a JVM's attach socket serves.
@@ -403,7 +405,21 @@ json::array catalogue(const Plugins& plugins, const config::Config& config) {
   return all;
 }
 
-json::object enabled_hatches(const json::array& catalogue, const std::string& plugin) {
+namespace {
+
+void add_members(json::object& enabled, const std::string& family, std::int64_t timeout_ms,
+                 const config::Config& config) {
+  const std::string group = family.substr(0, family.find('.') + 1);
+  for (const auto& [id, hatch] : config.hatches)
+    if (id.starts_with(group) && !hatch.recipe && !enabled.contains(id) && hatch.enabled.value_or(true))
+      enabled[id] = {{"timeout_ms", hatch.timeout ? hatch.timeout->count() : timeout_ms},
+                     {"max_pause_us", 0},
+                     {"named", hatch.enabled.value_or(false)}};
+}
+
+}  // namespace
+
+json::object enabled_hatches(const json::array& catalogue, const std::string& plugin, const config::Config& config) {
   json::object enabled;
   for (const json::value& value : catalogue) {
     const json::object& entry = value.as_object();
@@ -417,6 +433,12 @@ json::object enabled_hatches(const json::array& catalogue, const std::string& pl
                           {"max_pause_us", number_of(hatch, "max_pause_us")}};
       if (!kind.empty()) limits["kind"] = kind;
       enabled[text_of(hatch, "id") + (kind.empty() ? "" : " " + kind)] = std::move(limits);
+    }
+    for (const json::value& each : *hatches) {
+      const json::object& hatch = each.as_object();
+      const std::vector<std::string> needs = texts_of(hatch, "requirements");
+      if (flag_of(hatch, "enabled") && std::count(needs.begin(), needs.end(), "members/1") > 0)
+        add_members(enabled, text_of(hatch, "id"), number_of(hatch, "timeout_ms", 30000), config);
     }
   }
   return enabled;

@@ -53,7 +53,9 @@ std::vector<std::string> plugin_directories(const config::Config& config);
 boost::json::array catalogue(const Plugins& plugins, const config::Config& config);
 
 // The `hatches` member of a plugin process's setup: what is enabled, with its limits.
-boost::json::object enabled_hatches(const boost::json::array& catalogue, const std::string& plugin);
+// Where one stands for members (catalogue/members.hpp), also what the configuration says of these by id.
+boost::json::object enabled_hatches(const boost::json::array& catalogue, const std::string& plugin,
+                                    const config::Config& config);
 
 // A plugin's file and folder belong to root or to us and can be written by nobody else; otherwise the reason.
 Result<UniqueFd> open_trusted(const std::string& file);

@@ -263,7 +263,7 @@ class Supervisor {
                                  const config::Config& config) {
     json::array names;
     for (const auto& target : config.targets) names.emplace_back(target.key());
-    return {{"hatches", enabled_hatches(catalogue, plugin.name)},
+    return {{"hatches", enabled_hatches(catalogue, plugin.name, config)},
             {"configuration", plugin.configuration},
             {"profiles", plugin.profiles},
             {"targets", std::move(names)},

@@ -74,9 +74,14 @@ Result<std::unique_ptr<Runs::Active>> Runs::admit(link::Message& message) const 
   const std::string kind = text_of(body, "kind");
   const std::string key = kind.empty() ? text_of(body, "hatch") : text_of(body, "hatch") + ' ' + kind;
   task.hatch = plugin_.find(key);
-  const auto limits = allowance_.hatches.find(key);
+  // A member of a family ("app.reindex", run by "app.call") may have limits of its own, where the configuration names it.
+  const std::string as = text_of(body, "as");
+  auto limits = allowance_.hatches.find(key);
+  const bool enabled = limits != allowance_.hatches.end();
+  if (!as.empty() && enabled && as.starts_with(key.substr(0, key.find('.') + 1)))
+    if (const auto own = allowance_.hatches.find(as); own != allowance_.hatches.end()) limits = own;
   if (!task.hatch) return refuse("hatch-unknown", "plugin " + plugin_.name() + " has no hatch " + key);
-  if (limits == allowance_.hatches.end()) return refuse("hatch-disabled", "the supervisor did not enable " + key);
+  if (!enabled) return refuse("hatch-disabled", "the supervisor did not enable " + key);
   active->timeout = limits->second.timeout;
   task.max_pause_us = limits->second.max_pause_us;
   active->pause_limit_ns = static_cast<std::int64_t>(limits->second.max_pause_us) * 1000 +
@@ -95,6 +100,7 @@ Result<std::unique_ptr<Runs::Active>> Runs::admit(link::Message& message) const 
   }
   const json::object* given = object_of(body, "params");
   json::value params = given ? *given : json::object{};
+  if (!as.empty()) params.get_object()["named"] = limits->second.named;
   if (auto errors = schema::validate(task.hatch->parameters, params); !errors.empty()) {
     Problem problem{"params-invalid", "the parameters do not fit " + key};
     problem.errors = std::move(errors);

@@ -25,6 +25,7 @@ struct Allowance {
   struct Limits {
     std::chrono::milliseconds timeout{};
     std::uint64_t max_pause_us = 0;
+    bool named = false;  // of a member: the configuration enables it by its own id
   };
   std::map<std::string, Limits, std::less<>> hatches;  // by Hatch::key()
   boost::json::object configuration, profiles;

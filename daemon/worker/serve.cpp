@@ -49,7 +49,8 @@ Allowance allowance_of(json::object& setup) {
       if (!limits) continue;
       const auto timeout = std::clamp<std::int64_t>(number_of(*limits, "timeout_ms", 30'000), 1, 24 * 3600 * 1000);
       const auto pause = std::clamp<std::int64_t>(number_of(*limits, "max_pause_us"), 0, 3600LL * 1'000'000);
-      allowance.hatches[key] = {std::chrono::milliseconds(timeout), static_cast<std::uint64_t>(pause)};
+      allowance.hatches[key] = {std::chrono::milliseconds(timeout), static_cast<std::uint64_t>(pause),
+                                flag_of(*limits, "named")};
     }
   if (const json::object* configuration = object_of(setup, "configuration")) allowance.configuration = *configuration;
   if (json::value* profiles = setup.if_contains("profiles"); profiles && profiles->is_object())

@@ -186,7 +186,7 @@ TEST_CASE("a refused choice names what there is and what to paste") {
   REQUIRE_FALSE(typo);
   CHECK(typo.error().remedy == "did you mean target=web?");
   Hatch bound = hatch_with(Needs::required);
-  bound.bound_to = "db";
+  bound.bound_to = {"db"};
   CHECK(*choose_target(bound, {}, {"db", "web"}, "") == "db");
   CHECK(choose_target(bound, "web", {"db", "web"}, "").error().detail.find("does not apply") != std::string::npos);
 }

@@ -41,7 +41,7 @@ TEST_CASE("hatches that look are on, those that disrupt only by name") {
   CHECK(flag_of(hatch(catalogue, 0), "enabled"));
   CHECK_FALSE(flag_of(hatch(catalogue, 1), "enabled"));
   CHECK(text_of(hatch(catalogue, 1), "remedy").find("demo.break") != std::string::npos);
-  CHECK(supervisor::enabled_hatches(catalogue, "demo").size() == 1);
+  CHECK(supervisor::enabled_hatches(catalogue, "demo", config).size() == 1);
 
   config.hatches["demo.break"].enabled = true;
   config.hatches["demo.look"].enabled = false;
@@ -65,7 +65,7 @@ TEST_CASE("limits of the configuration replace the manifest's") {
   config::Config config;
   config.hatches["demo.look"].timeout = std::chrono::milliseconds{1500};
   config.hatches["demo.look"].max_pause = std::chrono::microseconds{70};
-  const auto enabled = supervisor::enabled_hatches(supervisor::catalogue(plugins, config), "demo");
+  const auto enabled = supervisor::enabled_hatches(supervisor::catalogue(plugins, config), "demo", config);
   CHECK(number_of(*object_of(enabled, "demo.look"), "timeout_ms") == 1500);
   CHECK(number_of(*object_of(enabled, "demo.look"), "max_pause_us") == 70);
 }

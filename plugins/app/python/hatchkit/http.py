@@ -70,6 +70,14 @@ def read_request(connection):
     return Request(words[0], words[1].split("?", 1)[0], headers, b"".join(pieces)[: int(length)])
 
 
+def drain(connection):
+    """Reads what the caller still sends, for a moment: closing a socket with unread bytes takes the answer with it."""
+    connection.settimeout(1.0)
+    for _ in range(32):
+        if not connection.recv(65536):
+            return
+
+
 def response(status, body, headers=()):
     text = json.dumps(body, allow_nan=False).encode("ascii")
     kind = "application/json" if status < 400 else "application/problem+json"

@@ -13,6 +13,7 @@ import logging
 import os
 import platform
 import pwd
+import select
 import socket
 import struct
 import sys
@@ -219,7 +220,8 @@ class Server:
     @staticmethod
     def _refuse(connection, problem):
         try:
-            connection.setblocking(False)
+            connection.settimeout(0.05)
+            connection.recv(http.MAX_HEAD)  # what is unread at close() costs the caller the answer
             connection.send(http.response(problem.status, problem.body()))
         except OSError:
             pass
@@ -242,6 +244,7 @@ class Server:
             connection.settimeout(http.WRITE_LIMIT)
             connection.sendall(reply)
             connection.shutdown(socket.SHUT_WR)
+            http.drain(connection)
         except Exception:
             pass  # the caller left, or the interpreter is ending
         finally:
@@ -269,6 +272,8 @@ class Server:
             raise Problem("hatch-unknown", "there is no hatch %s" % safe_repr(clean(name, 80)))
         params = _params(request.body)
         arguments = hatch.arguments(params)
+        if _has_left(connection):
+            raise EOFError  # it gave up while this process was stuck: what nobody waits for is not begun
         log.info("hatch %s is run by uid %s%s", hatch.name, caller, _origin(request.headers))
         return http.response(200, self._run(hatch, arguments))
 
@@ -387,6 +392,13 @@ def _said(error):
         return str(error)
     except Exception:
         return "(its text could not be had)"
+
+
+def _has_left(connection):
+    """Has the caller closed its end (not only for writing)?"""
+    poll = select.poll()
+    poll.register(connection, 0)  # POLLHUP is always told
+    return bool(poll.poll(0))
 
 
 def _params(body):
