@@ -28,11 +28,12 @@ namespace fs = std::filesystem;
 namespace {
 
 // What a packaged plugin has; others have what plugins.NAME.capabilities says.
-// stack: seize and read other users' threads, read their memory and files, open their mapped files.
+// stack: seize and read other users' threads, read their memory and files, open their mapped files; kill: the signal
+// that Node.js waits for, to open its inspector (stack.dump with act=true).
 // settings: the same files of /proc, which ask for both.
 // app: reach the socket in the file system of another user's process, and the files that it logs into.
 const std::map<std::string, std::vector<std::string>> packaged_grants = {
-    {"stack", {"sys_ptrace", "dac_read_search", "checkpoint_restore"}},
+    {"stack", {"sys_ptrace", "dac_read_search", "checkpoint_restore", "kill"}},
     {"settings", {"sys_ptrace", "dac_read_search"}},
     {"app", {"sys_ptrace", "dac_read_search"}},
 };

@@ -25,7 +25,7 @@ void mark_cut_stacks(const ProcessCopy& process, ProcessStacks& stacks) {
     if (!registers || registers->complete || thread.truncated || thread.frames.empty()) continue;
     if (is_outermost(stacks.frames[thread.frames.back()])) continue;
     thread.truncated = true;
-    if (thread.error.empty()) thread.error = "the rest takes registers that only a stop would show";
+    if (thread.error.empty()) thread.error = why_cut(process.threads[i]);
   }
 }
 
@@ -54,7 +54,7 @@ Digest digest(const Gathered& gathered, const Options& options, Hold& hold) {
     digest.unwind_ms += ms_since(begin);
 
     begin = Clock::now();
-    Symbols symbols{unwinder, options.lines};
+    Symbols symbols{unwinder, process.perf_map, options.lines};
     for (std::size_t i = 0; i < raw.size(); ++i) {
       if (hold.cancelled()) return digest.cancelled = true, std::move(digest);
       ThreadStack& thread = stacks.threads[i];

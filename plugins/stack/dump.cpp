@@ -50,25 +50,25 @@ struct Dump {
           "app hangs. What runs in each process is found out: for a runtime that is known, the stacks are those that "
           "its developers read.\n\n"
           "Native stacks: by default each thread is stopped by itself, for the microseconds that copying its stack "
-          "takes; names are "
-          "looked up afterwards. "
+          "takes, but for those in a system call that a stop would end with EINTR, which are read where they sleep; "
+          "names are looked up afterwards. "
           "pause=all stops all threads at once for one consistent picture, pause=none stops nobody and reads only "
           "threads that sleep in the "
           "kernel.\n\n"
           "A stop can make some system calls of the target return EINTR: epoll_wait, sigwaitinfo, sigtimedwait, semop, "
           "and socket calls with a "
-          "receive or send timeout. pause=none has no such effect.",
+          "receive or send timeout. Only pause=all and interrupt=true do that.",
       .effect = hatch::Effect::observe,
       .target = hatch::Target::required,
       .timeout = std::chrono::seconds{30},
       .max_pause = std::chrono::milliseconds{250},
-      .capabilities = {"sys_ptrace", "dac_read_search", "checkpoint_restore", "setuid", "setgid"},
+      .capabilities = {"sys_ptrace", "dac_read_search", "checkpoint_restore", "kill", "setuid", "setgid"},
       .renderings = {"folded"},
       .artifact_types = {"text/plain"},
   };
 
   std::string mode = "auto", pause = "least";
-  bool lines = false, act = false, group = false;
+  bool lines = false, act = false, group = false, interrupt = false;
   int max_frames = 256;
 
   void params(auto& p) {
@@ -87,6 +87,9 @@ struct Dump {
                "none: nobody is stopped, and "
                "running threads are not read")
         .one_of({"least", "all", "none"});
+    p.optional("interrupt", interrupt,
+               "With pause=least: also stop threads in calls that a stop ends with EINTR (epoll_wait, sigtimedwait, "
+               "semop, ...), where their stacks are not whole without");
     p.optional("lines", lines, "Also file, line and inlined functions, where there is debug information; takes longer");
     p.optional("max_frames", max_frames, "How many frames of one thread at most").range(1, 65536);
   }
@@ -99,7 +102,8 @@ struct Dump {
                                  act,
                                  static_cast<unsigned>(max_frames),
                                  mode,
-                                 group};
+                                 group,
+                                 interrupt};
     HostHold hold{run};
     const auto begin = Clock::now();
     const stack::Gathered gathered = stack::gather(processes_of(run), options, hold);

@@ -10,6 +10,7 @@
 
 #include "stack/memory.hpp"
 #include "stack/modules.hpp"
+#include "stack/perf_map.hpp"
 #include "stack/refusal.hpp"
 #include "stack/runtimes.hpp"
 #include "stack/stop.hpp"
@@ -112,6 +113,7 @@ bool gather_threads(const Process& target, const Options& options, Hold& hold, P
   if (!process.native) return finished;
 
   name_restarted_calls(target, process);
+  process.perf_map = read_perf_map(target);
   std::stable_sort(process.threads.begin(), process.threads.end(),
                    [](const ThreadCopy& a, const ThreadCopy& b) { return a.tid < b.tid; });
   const auto read = std::count_if(process.threads.begin(), process.threads.end(),

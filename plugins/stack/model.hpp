@@ -25,7 +25,7 @@ using Clock = std::chrono::steady_clock;
 using Micros = std::chrono::microseconds;
 
 enum class Pause {
-  least,  // one thread at a time, each for as long as its copy takes
+  least,  // one thread at a time, each for as long as its copy takes; none that a stop would disturb
   all,    // all threads at once: one consistent picture
   none,   // nobody: only threads that provably do not run are read
 };
@@ -38,6 +38,8 @@ struct Options {
   // Whose stacks: "auto" (the runtime's that is found, else native), "native", "all" (both), or a runtime's own mode.
   std::string mode = "auto";
   bool group = false;  // equal stacks are shown once
+  // Also threads in a call that a stop ends with EINTR are stopped.
+  bool interrupt = false;
 };
 
 // The fences around a dump, as the host knows them. begin() and end() surround every stop.
@@ -95,6 +97,7 @@ struct ThreadCopy {
   std::uint64_t stack_start = 0;
   std::span<const std::byte> stack;
   bool stack_cut = false;  // the stack is larger than what was copied
+  bool spared = false;     // read without a stop, which would have ended its call with EINTR
   Micros held{0};
 };
 
@@ -110,6 +113,7 @@ struct ProcessCopy {
   std::vector<Module> modules;    // ascending
   bool native = false;            // native stacks were asked for, or stand in
   std::vector<ThreadCopy> threads;
+  std::string perf_map;                   // its names for code that it made itself (perf_map.hpp)
   std::shared_ptr<StackMemory> memory;    // what the spans of `threads` point into
   std::shared_ptr<RuntimeReader> reader;  // of the runtime that was found and asked for, with what it gathered
   Micros paused{0};                       // the longest that any one thread was held

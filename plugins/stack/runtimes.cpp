@@ -1,6 +1,7 @@
 #include "stack/runtimes.hpp"
 
 #include "stack/jvm/jvm.hpp"
+#include "stack/node/node.hpp"
 #include "stack/python/python.hpp"
 
 namespace stack {
@@ -9,6 +10,7 @@ namespace {
 // A line for each runtime, in the order in which they are asked.
 constexpr DetectRuntime runtimes[] = {
     detect_jvm,
+    detect_node,
     detect_python,
 };
 

@@ -13,9 +13,11 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "stack/interruption.hpp"
 #include "stack/refusal.hpp"
 #include "stack/threads.hpp"
 #include "stack/waiting.hpp"
+#include "stack/watch.hpp"
 
 namespace stack {
 namespace {
@@ -25,6 +27,7 @@ using namespace std::chrono_literals;
 // A thread stops within microseconds, or it is in a sleep that nothing interrupts (state D) and may stay there.
 constexpr auto stop_limit = 20ms;
 constexpr auto uninterruptible_stop_limit = 2ms;
+constexpr auto late_limit = 1000ms;
 constexpr int quick_looks = 2;        // a thread that sleeps on another CPU stops within the time of a system call
 constexpr std::size_t max_late = 64;  // asked to stop, have not yet, and are still looked after
 constexpr std::size_t warm_bytes = 64 * 1024;
@@ -130,7 +133,7 @@ bool still_of(const Process& target, pid_t tid) {
 class OneByOne {
  public:
   OneByOne(const Process& target, const Options& options, Hold& hold, ProcessCopy& process)
-      : target_(target), hold_(hold), process_(process), limit_(stack_limit(options)) {}
+      : target_(target), hold_(hold), process_(process), limit_(stack_limit(options)), interrupt_(options.interrupt) {}
 
   Outcome run() {
     std::unordered_set<pid_t> seen;
@@ -148,7 +151,7 @@ class OneByOne {
         look_after_late();
       }
     }
-    look_after_late();
+    wait_for_late();
     return out_of_budget_ ? Outcome::out_of_budget : Outcome::complete;
   }
 
@@ -164,7 +167,7 @@ class OneByOne {
       thread.error = "not stopped: state D, like many others";
       return;
     }
-    if (is_zombie(thread)) return;
+    if (is_zombie(thread) || spare(thread)) return;
     process_.memory->warm(warm_bytes);
     if (::ptrace(PTRACE_SEIZE, thread.tid, 0, 0) < 0) {
       refused(target_, errno, process_, thread, any_read_);
@@ -187,6 +190,20 @@ class OneByOne {
     hold_.end();
     if (thread.registers) thread.held = micros_since(begin);
     if (!late_.empty() && late_.back().index == index) thread.error = why_not_stopped(target_, thread);
+  }
+
+  // Reads a thread without a stop, where that would end its call with EINTR.
+  bool spare(ThreadCopy& thread) {
+    if (interrupt_) return false;
+    for (int attempt = 0; attempt < max_passes && stop_would_interrupt(target_, thread.tid); ++attempt) {
+      switch (copy_sleeping(target_, limit_, process_, thread)) {
+        case Asleep::read: thread.spared = true; return true;
+        case Asleep::awake: break;
+        case Asleep::failed: return true;
+        case Asleep::refused: return false;  // tracing may be allowed all the same
+      }
+    }
+    return false;
   }
 
   // The thread stands still: copy it and let it go.
@@ -225,12 +242,29 @@ class OneByOne {
     }
   }
 
+  // Where every CPU is busy a thread stops when it is given one, which may be its whole share later. It is not held
+  // meanwhile, so we have the time; not for one that nothing interrupts.
+  void wait_for_late() {
+    const auto deadline = Clock::now() + late_limit;
+    look_after_late();
+    const auto comes = [&](const Late& late) { return process_.threads[late.index].state != 'D'; };
+    while (std::any_of(late_.begin(), late_.end(), comes) && Clock::now() < deadline && !hold_.cancelled()) {
+      sigset_t child;
+      sigemptyset(&child);
+      sigaddset(&child, SIGCHLD);
+      constexpr timespec slice{0, 1'000'000};
+      ::sigtimedwait(&child, nullptr, &slice);
+      look_after_late();
+    }
+  }
+
   const Process& target_;
   Hold& hold_;
   ProcessCopy& process_;
   std::size_t limit_;
   std::vector<Late> late_;
   bool any_read_ = false, out_of_budget_ = false;
+  bool interrupt_;
 };
 
 // ---- all together

@@ -88,6 +88,7 @@ std::span<const std::uint32_t> Symbols::resolve(Address address) {
       if (lines_) inlined = add_lines(dwfl_module, address.lookup, frame);
     }
   }
+  if (!frame.in_module) frame.function = perf_map_.find(address.lookup);
   for (Frame& inner : inlined) {
     indices.push_back(static_cast<std::uint32_t>(frames_.size()));
     frames_.push_back(std::move(inner));

@@ -3,13 +3,15 @@
 
 #include <unordered_map>
 
+#include "stack/perf_map.hpp"
 #include "stack/unwind.hpp"
 
 namespace stack {
 
 class Symbols {
  public:
-  Symbols(const Unwinder& unwinder, bool lines) : unwinder_(unwinder), lines_(lines) {}
+  Symbols(const Unwinder& unwinder, std::string_view perf_map, bool lines)
+      : unwinder_(unwinder), perf_map_(perf_map), lines_(lines) {}
 
   // Indices into frames(), innermost first: more than one where functions were inlined.
   std::span<const std::uint32_t> resolve(Address address);
@@ -30,6 +32,7 @@ class Symbols {
   static const Symbol* find(const Table& table, std::uint64_t address);
 
   const Unwinder& unwinder_;
+  PerfMap perf_map_;
   bool lines_;
   std::vector<Frame> frames_;
   std::unordered_map<const Module*, Table> tables_;

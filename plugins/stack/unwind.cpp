@@ -152,6 +152,12 @@ int frame(Dwfl_Frame* dwfl_frame, void* argument) {
 
 }  // namespace
 
+std::string why_cut(const ThreadCopy& thread) {
+  std::string why = "the rest takes registers that only a stop would show";
+  if (thread.spared) why += ", and a stop would end its " + thread.waiting_on + " with EINTR; interrupt=true allows it";
+  return why;
+}
+
 Unwinder::Unwinder(const ProcessCopy& process) : process_(process), state_(std::make_unique<State>()) {
   ::unsetenv("DEBUGINFOD_URLS");
   state_->process = &process;
@@ -194,7 +200,7 @@ RawStack Unwinder::unwind(const ThreadCopy& thread, unsigned max_frames) {
       out.error =
           "the stack is deeper than the " + std::to_string(thread.stack.size() / 1024) + " KiB that were copied";
     else if (!thread.registers->complete)
-      out.error = "the rest takes registers that only a stop would show";
+      out.error = why_cut(thread);
     else if (state_->beyond_copy)
       out.error = "the chain of frames leaves the stack";
     else

@@ -8,6 +8,9 @@ struct Dwfl;
 
 namespace stack {
 
+// Why the stack of a thread that was not stopped may end early.
+std::string why_cut(const ThreadCopy& thread);
+
 struct Address {
   std::uint64_t pc = 0;
   // Where the call is: pc is behind the call instruction, which may be another function's first byte. Equal to pc for

@@ -1,5 +1,6 @@
 #include "stack/watch.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <unordered_set>
@@ -26,53 +27,44 @@ std::string turns_taken(const Process& target, const std::string& task) {
          std::string(status_value(*status, "nonvoluntary_ctxt_switches"));
 }
 
-struct Asleep {
-  std::uint64_t call = no_system_call, sp = 0, pc = 0;
-};
+}  // namespace
 
-// proc(5): number, six arguments, stack pointer, program counter; or "-1 sp pc" outside of a call; or "running".
-std::optional<Asleep> parse_syscall(std::string_view text) {
-  std::vector<std::uint64_t> values;
-  Asleep asleep;
-  bool first = true;
-  while (!text.empty() && values.size() < 9) {
+std::optional<SystemCall> parse_system_call(std::string_view text) {
+  std::array<std::uint64_t, 9> values{};
+  std::size_t count = 0;
+  while (!text.empty() && count < values.size()) {
     const std::size_t end = std::min(text.find_first_of(" \n"), text.size());
     std::string_view word = text.substr(0, end);
     text.remove_prefix(std::min(end + 1, text.size()));
     std::int64_t decimal = 0;
-    std::uint64_t value = 0;
-    if (first) {
+    if (count == 0) {
       if (std::from_chars(word.data(), word.data() + word.size(), decimal).ec != std::errc{}) return std::nullopt;
-      value = static_cast<std::uint64_t>(decimal);
-      first = false;
-    } else {
-      if (word.starts_with("0x")) word.remove_prefix(2);
-      if (std::from_chars(word.data(), word.data() + word.size(), value, 16).ec != std::errc{}) return std::nullopt;
+      values[count++] = static_cast<std::uint64_t>(decimal);
+      continue;
     }
-    values.push_back(value);
+    if (word.starts_with("0x")) word.remove_prefix(2);
+    if (std::from_chars(word.data(), word.data() + word.size(), values[count++], 16).ec != std::errc{})
+      return std::nullopt;
   }
-  if (values.size() != 9 && values.size() != 3) return std::nullopt;
-  asleep.call = values[0];
-  asleep.sp = values[values.size() - 2];
-  asleep.pc = values[values.size() - 1];
-  return asleep;
+  if (count != 9 && count != 3) return std::nullopt;
+  SystemCall call{values[0], values[count - 2], values[count - 1], {}};
+  if (count == 9) std::copy_n(values.begin() + 1, call.arguments.size(), call.arguments.begin());
+  return call;
 }
 
-enum class Answer { read, awake, failed, refused };
-
-Answer copy(const Process& target, std::size_t limit, ProcessCopy& process, ThreadCopy& thread) {
+Asleep copy_sleeping(const Process& target, std::size_t limit, ProcessCopy& process, ThreadCopy& thread) {
   const std::string task = "task/" + std::to_string(thread.tid);
   const std::string turns = turns_taken(target, task);
   const auto text = read_below(target.proc_fd, task + "/syscall", 512);
   if (!text) {
     const int error = errno;
-    if (error == EACCES || error == EPERM) return Answer::refused;
+    if (error == EACCES || error == EPERM) return Asleep::refused;
     thread.error =
         error == ENOENT || error == ESRCH ? "ended before it could be read" : "its system call cannot be read";
-    return Answer::failed;
+    return Asleep::failed;
   }
-  const auto asleep = parse_syscall(*text);
-  if (!asleep || turns.empty()) return Answer::awake;
+  const auto asleep = parse_system_call(*text);
+  if (!asleep || turns.empty()) return Asleep::awake;
 
   Registers registers;
   registers.values[Registers::sp_number] = asleep->sp;
@@ -83,14 +75,12 @@ Answer copy(const Process& target, std::size_t limit, ProcessCopy& process, Thre
   if (read_below(target.proc_fd, task + "/syscall", 512) != text || turns_taken(target, task) != turns) {
     thread.registers.reset();
     thread.stack = {};
-    return Answer::awake;
+    return Asleep::awake;
   }
   thread.running = false;
-  if (asleep->call != no_system_call) thread.waiting_on = system_call_name(asleep->call);
-  return Answer::read;
+  if (asleep->number != no_system_call) thread.waiting_on = system_call_name(asleep->number);
+  return Asleep::read;
 }
-
-}  // namespace
 
 bool copy_unstopped(const Process& target, const Options& options, Hold& hold, ProcessCopy& process) {
   const std::size_t limit = stack_limit(options);
@@ -106,12 +96,12 @@ bool copy_unstopped(const Process& target, const Options& options, Hold& hold, P
         thread.error = "has ended (zombie); the process goes on without it";
         continue;
       }
-      Answer answer = Answer::awake;
-      for (int attempt = 0; attempt < attempts && answer == Answer::awake; ++attempt)
-        answer = copy(target, limit, process, thread);
-      any_read |= answer == Answer::read;
-      if (answer == Answer::awake) thread.error = "it runs, and with pause=none nobody is stopped";
-      if (answer == Answer::refused) {
+      Asleep answer = Asleep::awake;
+      for (int attempt = 0; attempt < attempts && answer == Asleep::awake; ++attempt)
+        answer = copy_sleeping(target, limit, process, thread);
+      any_read |= answer == Asleep::read;
+      if (answer == Asleep::awake) thread.error = "it runs, and with pause=none nobody is stopped";
+      if (answer == Asleep::refused) {
         const Trouble trouble = explain_refusal(target, thread.tid, Refused::private_file);
         thread.error = trouble.detail;
         if (!any_read) {

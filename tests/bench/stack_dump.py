@@ -5,6 +5,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -227,6 +228,66 @@ def measure_python(threads, runs, build):
         print(f"{name:>18}  {ms:>9.1f}" + "".join(f"  {ms / medians[peer]:>12.4f}" for peer in peers))
 
 
+SPIN = "function f(n) { if (n) { f(n - 1); Math.sqrt(n); } else for (;;) Math.sqrt(2); } f(30);"
+
+
+def pause_plainly(address, path):
+    """What a debugger does: an ordinary WebSocket client, on a socket as it comes."""
+    host, port = address.rsplit(":", 1)
+    with socket.create_connection((host, int(port))) as inspector:
+        inspector.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        seen = b""
+
+        def until(mark):
+            nonlocal seen
+            while mark not in seen:
+                seen += inspector.recv(65536)
+            seen = seen[seen.index(mark) + len(mark) :]
+
+        until(b"\r\n\r\n")
+        for number, (method, mark) in enumerate(
+            [("Debugger.enable", b'"id":0'), ("Debugger.pause", b"Debugger.paused"), ("Debugger.resume", b"Debugger.resumed")]
+        ):
+            text = json.dumps({"id": number, "method": method}).encode()
+            inspector.sendall(bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text)  # a mask of zeros leaves it as it is
+            until(mark)
+
+
+def measure_node(runs, build):
+    """mode=node of a daemon against an ordinary WebSocket client; the inspector is open, the loop endless."""
+    sys.path[0] = str(ROOT / "tests" / "e2e")
+    os.environ["HATCHD_BUILD"] = str(build)
+    from harness import Daemon
+
+    process = subprocess.Popen(["node", "--inspect=127.0.0.1:0", "-e", SPIN], stderr=subprocess.PIPE, text=True)
+    try:
+        address, path = re.search(r"ws://([^/]+)(/\S+)", process.stderr.readline()).groups()
+        with Daemon(process.pid) as daemon:
+            gathered = []
+
+            def dump():
+                result = daemon.run("stack.dump").json()["result"]
+                assert result["mode"] == "node", result["verdict"]
+                gathered.append(next(step["ms"] for step in result["steps"] if step["name"] == "gather"))
+
+            dump()
+            gathered.clear()
+            measured = in_turn({"hatchd": dump, "plain client": lambda: pause_plainly(address, path)}, runs)
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+    measured["hatchd's gather"] = gathered
+    medians = {name: statistics.median(times) for name, times in measured.items()}
+    print("\nNode.js in an endless loop, 30 deep")
+    print(f"{'client':>18}  {'wall ms':>9}  {'x plain':>8}")
+    for name, ms in medians.items():
+        print(f"{name:>18}  {ms:>9.1f}  {ms / medians['plain client']:>8.3f}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hatchd", default=default_program("hatchd"))
@@ -236,6 +297,7 @@ def main():
     parser.add_argument("--runs", type=int, default=5, help="of each tool, in turn; the median is shown")
     parser.add_argument("--jvm", type=int, metavar="THREADS", help="a JVM instead, against jcmd and jstack")
     parser.add_argument("--python", type=int, metavar="THREADS", help="CPython instead, against gdb's py-bt")
+    parser.add_argument("--node", action="store_true", help="Node.js instead, against an ordinary WebSocket client")
     options = parser.parse_args()
     for program in (options.hatchd, options.demo):
         if not os.access(program, os.X_OK):
@@ -243,6 +305,8 @@ def main():
 
     if options.python is not None:
         return measure_python(options.python, options.runs, pathlib.Path(options.hatchd).resolve().parents[1])
+    if options.node:
+        return measure_node(options.runs, pathlib.Path(options.hatchd).resolve().parents[1])
     if options.jvm is not None:
         return measure_jvm(options.jvm, options.runs, pathlib.Path(options.hatchd).resolve().parents[1])
     for threads in map(int, options.threads.split(",")):

@@ -129,7 +129,7 @@ def test_with_the_documented_capabilities_every_stack_of_another_user(programs, 
         held = daemon.held()
         assert held["hatchd: front"] == set()
         assert held["hatchd: targets"] == numbers(["sys_ptrace", "dac_read_search"])
-        assert held["hatchd: plugin stack"] == numbers(["sys_ptrace", "dac_read_search", "checkpoint_restore"])
+        assert held["hatchd: plugin stack"] == numbers(["sys_ptrace", "dac_read_search", "checkpoint_restore", "kill"])
         assert held["hatchd"] <= numbers(DOCUMENTED)
 
 
@@ -252,7 +252,7 @@ def test_file_capabilities(endowed, targets, before, works):
         assert held["hatchd: front"] == set()
         if works:
             assert answer.get("state") == "succeeded" and own, answer
-            assert held["hatchd: plugin stack"] == numbers(["sys_ptrace", "dac_read_search", "checkpoint_restore"])
+            assert held["hatchd: plugin stack"] == numbers(["sys_ptrace", "dac_read_search", "checkpoint_restore", "kill"])
         else:  # it starts, and refuses what it cannot do
             assert answer["code"] == "rights-missing", answer
             assert set(map(frozenset, held.values())) == {frozenset()}

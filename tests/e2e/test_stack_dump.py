@@ -139,7 +139,7 @@ def test_a_deleted_and_stripped_executable(tmp_path):
 
 
 def test_a_run_killed_in_the_middle_leaves_the_target_running():
-    with Demo("--threads", "3000", "--depth", "100") as crowd, Daemon(crowd.pid) as daemon:
+    with Demo("--threads", "3000", "--depth", "30") as crowd, Daemon(crowd.pid) as daemon:
         daemon.run("stack.dump", {"pause": "none"})  # the plugin's process is there from now on
         for _ in range(40):
             run = daemon.start_run("stack.dump", {"pause": "all"})

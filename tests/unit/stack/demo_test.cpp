@@ -2,6 +2,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "stack/unwind.hpp"
 #include "support.hpp"
 
 using namespace stack_test;
@@ -166,8 +167,21 @@ TEST_CASE("pause=none stops nobody: no epoll_wait returns early, and a thread th
   CHECK(!result.process().threads[watcher].registers);
   CHECK(result.process().threads[watcher].error.find("runs") != std::string::npos);
 
+  // Nor does one with the default, which stops whom that does not disturb and says what is missing of the others.
+  const Dump least = dump(demo.pid());
+  CHECK(demo.report().find("\"eintr\": 0}") != std::string::npos);
+  const stack::ThreadCopy& spared = least.process().threads[static_cast<std::size_t>(least.index("crowd-3"))];
+  CHECK((spared.spared && spared.held.count() == 0));
+  CHECK(least.has("crowd-3", "blocked_in_epoll_wait"));
+  const stack::ThreadCopy& stopped = least.process().threads[static_cast<std::size_t>(least.index("crowd-0"))];
+  CHECK((!stopped.spared && stopped.held.count() > 0));
+  CHECK(least.has("watcher", "watch_the_clock"));
+  CHECK(stack::why_cut(spared).find("end its epoll_wait with EINTR; interrupt=true") != std::string::npos);
+
   // The documentation says that a stop does this.
-  dump(demo.pid());
+  options.pause = stack::Pause::least;
+  options.interrupt = true;
+  dump(demo.pid(), options);
   CHECK(demo.report().find("\"eintr\": 2}") != std::string::npos);
 }
 

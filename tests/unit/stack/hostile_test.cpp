@@ -2,11 +2,14 @@
 #include <sys/mman.h>
 
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <random>
 
 #include "hatch/json.hpp"
 #include "stack/demangle.hpp"
 #include "stack/modules.hpp"
+#include "stack/perf_map.hpp"
 #include "support.hpp"
 
 using namespace stack_test;
@@ -209,4 +212,38 @@ TEST_CASE("a stat file ends its name at the last parenthesis") {
   CHECK(stat->state == 'S');
   CHECK(!stack::parse_stat("12 x S"));
   CHECK(!stack::parse_stat("12 (x)"));
+}
+
+TEST_CASE("a perf map: what was written last is true, and what is no line is none") {
+  const std::string text =
+      "1000 20 old name\n1000 10 LazyCompile:*work /srv/app.js:7\n\nzz 1 x\n2000\n2000 10\nffffffffffffffff 2 beyond\n"
+      "3000 0 nothing\n4000 10 last";
+  const stack::PerfMap map{text};
+  CHECK(map.find(0x1008) == "LazyCompile:*work /srv/app.js:7");
+  CHECK(map.find(0x1018) == "old name");
+  CHECK(map.find(0x400f) == "last");
+  for (const std::uint64_t address : {0xfffUL, 0x1020UL, 0x2000UL, 0x3000UL, 0x4010UL, ~0UL})
+    CHECK(map.find(address).empty());
+}
+
+TEST_CASE("a perf map that is not the process's own is not read") {
+  const auto child = stack_test::fork_child([](const std::function<void()>& ready) {
+    ready();
+    for (;;) ::pause();
+  });
+  const stack_test::Handles handles{child.pid()};
+  const std::string path = "/tmp/perf-" + std::to_string(child.pid()) + ".map";
+  std::ofstream{path} << "1000 10 mine\n";
+  CHECK(stack::read_perf_map(handles.process()) == "1000 10 mine\n");
+  std::filesystem::create_hard_link(path, path + ".2");
+  CHECK(stack::read_perf_map(handles.process()).empty());
+  std::filesystem::remove(path + ".2");
+  if (::geteuid() == 0) {
+    REQUIRE(::chown(path.c_str(), 12345, 0) == 0);
+    CHECK(stack::read_perf_map(handles.process()).empty());
+  }
+  std::filesystem::remove(path);
+  std::filesystem::create_symlink("/etc/passwd", path);
+  CHECK(stack::read_perf_map(handles.process()).empty());
+  std::filesystem::remove(path);
 }

@@ -49,7 +49,7 @@ TEST_CASE("a run drops its rights, closes its pauses and answers with the promis
   REQUIRE(answer.status == HATCH_OK);
   CHECK(answer.dropped_rights);
   CHECK(!answer.pause_left_open);
-  CHECK(answer.pauses == 10);  // each thread once
+  CHECK(answer.pauses == 8);  // each thread once, but for those in epoll_wait and rt_sigtimedwait
   CHECK(answer.member("mode") == "native");
   CHECK(answer.member("runtime") == "native");
   CHECK(std::stoll(answer.member("paused_us")) > 0);
@@ -68,9 +68,8 @@ TEST_CASE("pause=all is one pause, pause=none is none") {
   CHECK(none.status == HATCH_OK);
   CHECK(none.pauses == 0);
   CHECK(none.member("verdict").find("nobody was stopped") != std::string::npos);
-  // Built with frame pointers, most of the demo's stacks need a register that is not to be had: said, not passed over.
-  CHECK(none.member("verdict").find(" of them in part, ") != std::string::npos);
-  CHECK(none.member("threads").find("\"error\":\"the rest takes registers") != std::string::npos);
+  // The demo is built without frame pointers: no stack needs a register that is not to be had.
+  CHECK(none.member("verdict").find(" of them in part, ") == std::string::npos);
 }
 
 TEST_CASE("folded stacks begin with process and thread and end with a count") {

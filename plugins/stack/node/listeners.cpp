@@ -1,0 +1,153 @@
+#include "stack/node/listeners.hpp"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <unordered_set>
+
+namespace stack::node {
+namespace {
+
+constexpr std::size_t table_limit = std::size_t{1} << 20;  // the kernel lists what listens first
+constexpr std::size_t max_listeners = 4096, max_descriptors = 200'000;
+
+// Eight hexadecimal digits are 32 bits as the machine stores them, and the address is in network order.
+bool read_words(std::string_view hex, unsigned char* into, std::size_t words) {
+  for (std::size_t i = 0; i < words; ++i) {
+    std::uint32_t word = 0;
+    const std::string_view digits = hex.substr(i * 8, 8);
+    if (digits.size() != 8 || std::from_chars(digits.data(), digits.data() + 8, word, 16).ptr != digits.data() + 8)
+      return false;
+    std::memcpy(into + i * 4, &word, 4);
+  }
+  return true;
+}
+
+std::optional<Listener> parse_row(std::string_view row) {
+  // "  0: 0100007F:240D 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0  93311 …"
+  std::vector<std::string_view> fields;
+  for (std::size_t at = 0; at < row.size() && fields.size() < 10;) {
+    const std::size_t begin = row.find_first_not_of(' ', at);
+    if (begin == row.npos) break;
+    at = std::min(row.find(' ', begin), row.size());
+    fields.push_back(row.substr(begin, at - begin));
+  }
+  if (fields.size() < 10 || fields[3] != "0A") return std::nullopt;
+  Listener listener;
+  const std::string_view local = fields[1];
+  const std::size_t colon = local.find(':');
+  if (colon == local.npos) return std::nullopt;
+  const std::string_view address = local.substr(0, colon), port = local.substr(colon + 1);
+  if (std::from_chars(port.data(), port.data() + port.size(), listener.port, 16).ec != std::errc{}) return std::nullopt;
+  if (std::from_chars(fields[9].data(), fields[9].data() + fields[9].size(), listener.inode).ec != std::errc{})
+    return std::nullopt;
+
+  char text[INET6_ADDRSTRLEN] = {};
+  Endpoint& endpoint = listener.endpoint;
+  if (address.size() == 8) {
+    auto& in = reinterpret_cast<sockaddr_in&>(endpoint.address);
+    in.sin_family = AF_INET;
+    in.sin_port = htons(listener.port);
+    if (!read_words(address, reinterpret_cast<unsigned char*>(&in.sin_addr), 1)) return std::nullopt;
+    listener.loopback = (ntohl(in.sin_addr.s_addr) >> 24) == 127;
+    if (in.sin_addr.s_addr == INADDR_ANY) in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    endpoint.length = sizeof in;
+    endpoint.text = std::string(::inet_ntop(AF_INET, &in.sin_addr, text, sizeof text)) + ":";
+  } else if (address.size() == 32) {
+    auto& in = reinterpret_cast<sockaddr_in6&>(endpoint.address);
+    in.sin6_family = AF_INET6;
+    in.sin6_port = htons(listener.port);
+    if (!read_words(address, reinterpret_cast<unsigned char*>(&in.sin6_addr), 4)) return std::nullopt;
+    listener.loopback = IN6_IS_ADDR_LOOPBACK(&in.sin6_addr);
+    if (IN6_IS_ADDR_UNSPECIFIED(&in.sin6_addr)) in.sin6_addr = in6addr_loopback;
+    endpoint.length = sizeof in;
+    endpoint.text = "[" + std::string(::inet_ntop(AF_INET6, &in.sin6_addr, text, sizeof text)) + "]:";
+  } else {
+    return std::nullopt;
+  }
+  endpoint.text += std::to_string(listener.port);
+  return listener;
+}
+
+// The inodes of a process's sockets; false with errno set when its descriptors cannot be read.
+bool read_sockets(const Process& process, pid_t living, std::unordered_set<std::uint64_t>& inodes) {
+  const std::string path = "task/" + std::to_string(living) + "/fd";
+  const int fd = ::openat(process.proc_fd, path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR* const directory = fd >= 0 ? ::fdopendir(fd) : nullptr;
+  if (!directory) {
+    const int error = errno;
+    if (fd >= 0) ::close(fd);
+    errno = error;
+    return false;
+  }
+  std::size_t seen = 0;
+  while (const dirent* entry = ::readdir(directory)) {
+    if (++seen > max_descriptors) break;
+    char target[64];
+    const ssize_t n = ::readlinkat(fd, entry->d_name, target, sizeof target);
+    constexpr std::string_view prefix = "socket:[";
+    if (n <= static_cast<ssize_t>(prefix.size()) || !std::string_view{target, prefix.size()}.starts_with(prefix))
+      continue;
+    std::uint64_t inode = 0;
+    if (std::from_chars(target + prefix.size(), target + n, inode).ec == std::errc{}) inodes.insert(inode);
+  }
+  ::closedir(directory);
+  return true;
+}
+
+}  // namespace
+
+std::vector<Listener> parse_listening(std::string_view table) {
+  std::vector<Listener> all;
+  std::size_t at = table.find('\n');  // behind the heading
+  while (at < table.size() && all.size() < max_listeners) {
+    const std::size_t begin = at + 1, end = std::min(table.find('\n', begin), table.size());
+    if (begin >= end) break;
+    auto listener = parse_row(table.substr(begin, end - begin));
+    if (!listener) break;  // those that listen come first
+    all.push_back(std::move(*listener));
+    at = end;
+  }
+  return all;
+}
+
+Listeners find_listeners(const Process& process, pid_t living) {
+  Listeners found;
+  const std::string net = "task/" + std::to_string(living) + "/net/";
+  std::vector<Listener> all;
+  for (const char* table : {"tcp", "tcp6"}) {
+    const auto text = read_below(process.proc_fd, net + table, table_limit);
+    if (!text) continue;  // a kernel without IPv6
+    std::vector<Listener> some = parse_listening(*text);
+    all.insert(all.end(), some.begin(), some.end());
+  }
+  if (all.empty()) return found;
+  std::unordered_set<std::uint64_t> inodes;
+  if (!read_sockets(process, living, inodes)) {
+    found.error = std::string("its descriptors cannot be read: ") + std::strerror(errno);
+    return found;
+  }
+  for (Listener& listener : all) {
+    if (inodes.contains(listener.inode))
+      found.own.push_back(std::move(listener));
+    else
+      found.others.push_back(listener.port);
+  }
+  return found;
+}
+
+bool shares_network(const Process& process, pid_t living) {
+  struct stat theirs {
+  }, ours{};
+  const std::string path = "task/" + std::to_string(living) + "/ns/net";
+  return ::fstatat(process.proc_fd, path.c_str(), &theirs, 0) == 0 && ::stat("/proc/self/ns/net", &ours) == 0 &&
+         theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+}
+
+}  // namespace stack::node

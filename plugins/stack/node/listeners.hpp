@@ -1,0 +1,31 @@
+// Where a process listens for TCP connections, by its own descriptors: a port number alone proves nothing, since another
+// process may have taken it.
+#pragma once
+
+#include "stack/node/websocket.hpp"
+
+namespace stack::node {
+
+struct Listener {
+  Endpoint endpoint;  // what to connect to: loopback where it listens on all addresses
+  std::uint16_t port = 0;
+  std::uint64_t inode = 0;
+  bool loopback = false;  // it listens there alone
+};
+
+struct Listeners {
+  std::vector<Listener> own;          // of the process
+  std::vector<std::uint16_t> others;  // ports of other processes in the same network namespace
+  std::string error;                  // why it is not known
+};
+
+// Of the text of /proc/PID/net/tcp or tcp6 (proc_pid_net(5)): listening sockets, with no owner yet.
+std::vector<Listener> parse_listening(std::string_view table);
+
+// `living`: a thread of the process that has not ended.
+Listeners find_listeners(const Process& process, pid_t living);
+
+// Whether the process's network is the one that we are in.
+bool shares_network(const Process& process, pid_t living);
+
+}  // namespace stack::node
