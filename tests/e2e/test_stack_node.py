@@ -63,7 +63,7 @@ class Node:
         self.errors = folder / "stderr"
         with open(self.errors, "wb") as errors:
             self.popen = subprocess.Popen(
-                [NODE, *options, str(self.file)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, **more
+                [NODE, *options, str(self.file)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, cwd=folder, **more
             )
         self.pid = self.popen.pid
         for _ in range(lines):
