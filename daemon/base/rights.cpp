@@ -155,6 +155,7 @@ Result<void> load_filter(Filter filter) {
       no_signals();
       no_new_processes();
       break;
+    case Filter::launcher: break;
     case Filter::plugin: rules.forbid(starting_programs); break;
     case Filter::digest:
       rules.forbid(starting_programs);

@@ -34,6 +34,7 @@ enum class Filter {
   supervisor,  // base list only
   front,       // also kill of others, ptrace, process_vm_*, pidfd_*, execve, new sockets but pairs, new processes
   targets,     // also ptrace, process_vm_writev, kill, sockets but AF_UNIX and AF_NETLINK, execve
+  launcher,    // as plugin, but it may start programs: they keep the filter, and gain no rights (no_new_privs)
   plugin,      // also execve of anything, mounts, namespaces; sockets and ptrace stay (the capabilities decide)
   digest,  // a run after drop_rights(): also ptrace, process_vm_*, kill of others, sockets, clone of processes, execve
 };

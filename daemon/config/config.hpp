@@ -64,9 +64,10 @@ struct Hatch {
   std::optional<std::chrono::milliseconds> timeout, cooldown;
   std::optional<unsigned> concurrency, queue;
   std::optional<std::chrono::microseconds> max_pause;
-  bool recipe = false;  // it has a kind: the hatch is written here, and no plugin brings it
-  std::string role;     // raises it
-  std::string effect;   // raises it
+  bool recipe = false;            // it has a kind: the hatch is written here, and no plugin brings it
+  boost::json::object written{};  // of a recipe: the entry itself, secrets resolved
+  std::string role;               // raises it
+  std::string effect;             // raises it
 };
 
 struct Runs {
@@ -105,8 +106,7 @@ struct Config {
   std::chrono::milliseconds grace{10000};       // for an orderly end
 };
 
-// The schema of hatchd.json: what `hatchd config schema` prints and what load() validates against. What this version
-// does not act upon is described as such and refused (unsupported.hpp).
+// The schema of hatchd.json: what `hatchd config schema` prints and what load() validates against.
 const boost::json::object& schema();
 
 // One place in one file.

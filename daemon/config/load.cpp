@@ -13,7 +13,6 @@
 #include "config/relations.hpp"
 #include "config/secrets.hpp"
 #include "config/structs.hpp"
-#include "config/unsupported.hpp"
 #include "hatch/json.hpp"
 #include "schema/schema.hpp"
 #include "schema/words.hpp"
@@ -39,9 +38,24 @@ void substitute_settings(json::object& configuration, std::vector<FieldError>& e
                      errors);
 }
 
-// ${NAME} in profiles and plugins' own keys: in what becomes structs, not in what is shown.
+// ${NAME} in what a recipe sends or starts.
+void substitute_recipes(json::object& configuration, std::vector<FieldError>& errors) {
+  json::value* hatches = configuration.if_contains("hatches");
+  if (hatches == nullptr || !hatches->is_object()) return;
+  for (auto& hatch : hatches->get_object()) {
+    json::object* recipe = hatch.value().if_object();
+    if (recipe == nullptr) continue;
+    const std::string at = schema::child("/hatches", std::string_view(hatch.key()));
+    for (const char* part : {"request", "argv", "environment"})
+      if (json::value* sent = recipe->if_contains(part))
+        substitute(*sent, schema::child(at, std::string_view(part)), errors);
+  }
+}
+
+// ${NAME} in profiles, plugins' own keys and recipes: in what becomes structs, not in what is shown.
 json::object with_secrets(const json::object& effective, std::vector<FieldError>& errors) {
   json::object copy = effective;
+  substitute_recipes(copy, errors);
   json::value* plugins = copy.if_contains("plugins");
   if (plugins == nullptr || !plugins->is_object()) return copy;
   for (auto& plugin : plugins->get_object()) {
@@ -72,7 +86,6 @@ void finish(Loaded& loaded, CheckTargets check_targets) {
   const auto add = [&](std::vector<FieldError> more, const std::string& below = {}) {
     for (FieldError& error : more) errors.push_back({below + error.pointer, std::move(error.detail)});
   };
-  add(find_unsupported(loaded.effective));
   substitute_settings(loaded.effective, errors);
   json::value whole(std::move(loaded.effective));
   const auto invalid = schema::validate(schema(), whole);

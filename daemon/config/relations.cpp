@@ -9,6 +9,7 @@
 #include "base/clock.hpp"
 #include "base/json.hpp"
 #include "base/rights.hpp"
+#include "config/recipes.hpp"
 #include "config/units.hpp"
 #include "schema/words.hpp"
 
@@ -111,6 +112,9 @@ class Relations {
     duration(hatch, "max_pause", at, std::chrono::minutes(1));
     if (parse_duration(text_of(hatch, "cooldown")) > std::chrono::hours(24 * 30))
       fail(at + "/cooldown", "must be at most 30d");
+    static const json::object none;
+    const json::object* targets = object_of(whole_, "targets");
+    check_recipe(hatch, at, targets ? *targets : none, errors_);
   }
 
   void kept(const json::object& runs) {

@@ -6,7 +6,6 @@
 #include <boost/json/value.hpp>
 
 #include "config/config.hpp"
-#include "config/unsupported.hpp"
 
 namespace json = boost::json;
 
@@ -224,7 +223,7 @@ constexpr const char* text = R"json({
             "queue": { "type": "integer", "minimum": 0, "maximum": 1000, "description": "How many more may wait for their turn on a target; 0 when absent: they are refused." },
             "max_pause": { "type": "string", "format": "duration", "description": "How long it may stop the target." },
             "role": { "type": "string", "enum": ["viewer", "operator", "admin"], "description": "Asks for a higher role than its effect does." },
-            "effect": { "type": "string", "enum": ["observe", "act", "disrupt"], "description": "Raises its effect, never lowers it; of a recipe, its effect." },
+            "effect": { "type": "string", "enum": ["observe", "act", "disrupt"], "description": "Raises its effect, never lowers it; of a recipe, its effect, act when absent." },
             "kind": { "type": "string", "enum": ["http", "signal", "command"], "description": "Makes it a recipe." },
             "target": { "type": "string", "format": "name", "description": "The target that a recipe is for." },
             "title": { "type": "string", "minLength": 1, "maxLength": 200 },
@@ -246,14 +245,17 @@ constexpr const char* text = R"json({
               "type": "object",
               "description": "What has to come of it.",
               "properties": {
-                "status": { "type": "integer", "minimum": 100, "maximum": 599 },
+                "status": { "type": "integer", "minimum": 100, "maximum": 599, "description": "2xx when absent." },
                 "log": { "type": "string", "minLength": 1, "description": "Text that appears in the target's log." },
-                "body": { "type": "string", "minLength": 1 }
+                "body": { "type": "string", "minLength": 1, "description": "Text that the answer holds." },
+                "json": { "type": "object", "description": "Members of the answer, by JSON Pointer.", "examples": [{ "/status": "ok" }] }
               },
               "additionalProperties": false
             },
             "signal": { "type": "string", "pattern": "^[A-Z0-9+-]{2,12}$", "description": "kind signal: its name without SIG.", "examples": ["USR1"] },
-            "argv": { "type": "array", "minItems": 1, "items": { "type": "string" }, "description": "kind command: program and arguments; no shell." }
+            "argv": { "type": "array", "minItems": 1, "items": { "type": "string" }, "description": "kind command: program and arguments; no shell. {name} stands for a whole argument." },
+            "directory": { "type": "string", "format": "absolute-path", "description": "kind command: where it runs; / when absent." },
+            "environment": "@texts"
           },
           "additionalProperties": false
         }
@@ -318,9 +320,7 @@ json::value expand(const json::value& value, const json::object& by_name) {
 
 json::object make_schema() {
   const json::value by_name = json::parse(definitions);
-  json::value whole = expand(json::parse(text), by_name.as_object());
-  annotate_unsupported(whole.as_object());
-  return whole.as_object();
+  return expand(json::parse(text), by_name.as_object()).as_object();
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ std::string show(const Loaded& loaded) {
   if (json::value* hatches = masked.if_contains("hatches"); hatches != nullptr && hatches->is_object())
     for (auto& hatch : hatches->get_object())
       if (json::object* recipe = hatch.value().if_object())
-        for (const char* part : {"request", "argv"})
+        for (const char* part : {"request", "argv", "environment"})
           if (json::value* sent = recipe->if_contains(part)) mask_secrets(*sent, *mask);
   return pretty(masked) + "\n";
 }

@@ -80,6 +80,7 @@ Hatch hatch(const json::object& from) {
   if (from.contains("queue")) to.queue = static_cast<unsigned>(number_of(from, "queue"));
   to.max_pause = optional_duration<std::chrono::microseconds>(from, "max_pause");
   to.recipe = from.contains("kind");
+  if (to.recipe) to.written = from;
   to.role = text_of(from, "role");
   to.effect = text_of(from, "effect");
   return to;

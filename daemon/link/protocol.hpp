@@ -48,9 +48,10 @@
 //               "tracer_pid", "command": [argv, masked]}; what may not be read is absent
 //
 // ---- role "plugin" -------------------------------------------------------------------------------------------------------
-//   setup    {"plugin", "hatches": {ID: {["kind",] "timeout_ms", "max_pause_us"}, …} (the enabled ones; "ID kind" as key
+//   setup    {"plugin", "hatches": {ID: {["kind",] "timeout_ms", "max_pause_us", ["template": ID of a hatch of the plugin
+//            from which this one is made, with its own "parameters": SCHEMA, "configuration"]}, …} (the enabled ones; "ID kind" as key
 //            where there is a kind; members of a family that the configuration names, with "named": bool), "configuration": {…}, "profiles": {NAME: {…}}, "targets": [NAME…] allowed,
-//            "idle_ms", "grace_ms", "max_runs", "cache": bool} + [object, channel to front, channel to targets, (cache directory)]
+//            "idle_ms", "grace_ms", "max_runs", "cache": bool, ["launcher": true: it may start programs]} + [object, channel to front, channel to targets, (cache directory)]
 //   front → plugin
 //   start    {"run": ULID, "hatch", ["kind",] ["as": id of the member that a family's hatch runs,] "params": {…}, "format", "caller": {"name", "via"}, ["profile",]
 //            ["target", "processes",] "preflight": bool} + [the run's end of its run channel, (the run's end of the

@@ -18,6 +18,7 @@
 #include "config/read.hpp"
 #include "link/outcome.hpp"
 #include "schema/schema.hpp"
+#include "supervisor/recipes.hpp"
 #include "supervisor/spawn.hpp"
 
 namespace hatchd::supervisor {
@@ -36,6 +37,7 @@ const std::map<std::string, std::vector<std::string>> packaged_grants = {
     {"stack", {"sys_ptrace", "dac_read_search", "checkpoint_restore", "kill"}},
     {"settings", {"sys_ptrace", "dac_read_search"}},
     {"app", {"sys_ptrace", "dac_read_search"}},
+    {"recipe", {"kill"}},  // signals to processes of other users
 };
 // What it gets besides where plugins.NAME.capabilities asks for it, since it makes nearly root of the plugin.
 // stack: acting as the target's user, the only one that a JVM's attach socket serves.
@@ -368,6 +370,10 @@ json::array catalogue(const Plugins& plugins, const config::Config& config) {
     }
     json::object entry = plugin.manifest;
     json::array& hatches = entry["hatches"].as_array();
+    if (name == recipe_plugin) {
+      hatches = recipe_hatches(plugin.manifest, config);
+      if (hatches.empty()) continue;
+    }
     for (json::value& value : hatches) {
       json::object& hatch = value.as_object();
       const std::string id = text_of(hatch, "id");
@@ -403,6 +409,15 @@ json::array catalogue(const Plugins& plugins, const config::Config& config) {
     }
     all.push_back(std::move(entry));
   }
+  // What somebody wrote must not vanish in silence.
+  const bool recipes =
+      std::any_of(config.hatches.begin(), config.hatches.end(), [](const auto& hatch) { return hatch.second.recipe; });
+  if (recipes && plugins.count(std::string(recipe_plugin)) == 0)
+    all.push_back(
+        json::object{{"plugin", recipe_plugin},
+                     {"problem", to_json(Problem{"plugin-broken",
+                                                 "the configuration has recipes, but the plugin \"recipe\" is disabled "
+                                                 "or not installed"})}});
   return all;
 }
 

@@ -25,11 +25,13 @@
 #include "base/mask.hpp"
 #include "base/rights.hpp"
 #include "config/peers.hpp"
+#include "config/recipes.hpp"
 #include "config/tls.hpp"
 #include "http/tls.hpp"
 #include "link/protocol.hpp"
 #include "supervisor/audit_folder.hpp"
 #include "supervisor/plugins.hpp"
+#include "supervisor/recipes.hpp"
 #include "supervisor/reload.hpp"
 #include "supervisor/spawn.hpp"
 #include "supervisor/systemd.hpp"
@@ -224,6 +226,10 @@ class Supervisor {
             if (const json::value* value = plugin->if_contains(key)) kept[key] = *value;
         entry.value() = std::move(kept);
       }
+    // Nor is what recipes send and start; the catalogue has the rest of them.
+    if (json::value* hatches = configuration.if_contains("hatches"); hatches && hatches->is_object())
+      for (auto& entry : hatches->get_object())
+        if (json::object* hatch = entry.value().if_object()) config::strip_recipe(*hatch);
     json::object all{
         {"configuration", std::move(configuration)}, {"catalogue", catalogue}, {"peers", config::to_json(peers)}};
     if (!tls.key.empty()) all["tls"] = {{"certificate", tls.certificate}, {"key", tls.key}};
@@ -263,7 +269,9 @@ class Supervisor {
                                  const config::Config& config) {
     json::array names;
     for (const auto& target : config.targets) names.emplace_back(target.key());
-    return {{"hatches", enabled_hatches(catalogue, plugin.name, config)},
+    json::object hatches = enabled_hatches(catalogue, plugin.name, config);
+    if (plugin.name == recipe_plugin) add_recipes(hatches, config);
+    return {{"hatches", std::move(hatches)},
             {"configuration", plugin.configuration},
             {"profiles", plugin.profiles},
             {"targets", std::move(names)},
@@ -292,6 +300,7 @@ class Supervisor {
     setup["grace_ms"] = std::chrono::milliseconds(run_grace).count();
     setup["max_runs"] = service_.config.runs.concurrency;
     setup["cache"] = static_cast<bool>(cache);
+    setup["launcher"] = plugin.packaged && plugin.name == recipe_plugin;
     child.process.channel.send("setup", std::move(setup), fds);
     if (targets_.running()) {
       const int end[] = {to_targets.get()};

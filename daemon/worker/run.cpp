@@ -21,17 +21,17 @@ namespace json = boost::json;
 namespace {
 
 // What a run may have less of than its plugin process: another hatch's capabilities.
-Result<void> keep_own_rights(const Hatch& hatch, pid_t parent) {
+Result<void> keep_own_rights(const Task& task, pid_t parent) {
   rights::Rights own;
   bool less = false;
   for (std::string& name : rights::capabilities()) {
-    const auto& declared = hatch.capabilities;
+    const auto& declared = task.hatch->capabilities;
     if (std::find(declared.begin(), declared.end(), name) != declared.end())
       own.capabilities.push_back(std::move(name));
     else
       less = true;
   }
-  return less ? rights::lower(own, rights::Filter::plugin, parent) : rights::die_with(parent);
+  return less ? rights::lower(own, task.filter, parent) : rights::die_with(parent);
 }
 
 }  // namespace
@@ -76,7 +76,7 @@ void run_process(Task& task, pid_t parent) {
   const rlimit no_core{0, 0};
   ::setrlimit(RLIMIT_CORE, &no_core);
 
-  if (auto done = keep_own_rights(*task.hatch, parent); !done) {
+  if (auto done = keep_own_rights(task, parent); !done) {
     task.channel.send("closing", {{"status", "broken"}, {"problem", to_json(done.error())}});
     ::_exit(0);
   }

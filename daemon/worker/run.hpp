@@ -17,6 +17,7 @@
 
 #include "base/clock.hpp"
 #include "base/fd.hpp"
+#include "base/rights.hpp"
 #include "link/channel.hpp"
 #include "worker/plugin.hpp"
 
@@ -57,6 +58,7 @@ struct Task {
   UniqueFd cancel, stream;  // cancel: an eventfd, readable when the run shall stop
   int cache_fd = -1;        // the plugin process's
   PauseBoard* board = nullptr;
+  rights::Filter filter = rights::Filter::plugin;  // of the run's process
 };
 
 // Calls the hatch in this very process and sends its answer.

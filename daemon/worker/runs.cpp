@@ -73,7 +73,8 @@ Result<std::unique_ptr<Runs::Active>> Runs::admit(link::Message& message) const 
 
   const std::string kind = text_of(body, "kind");
   const std::string key = kind.empty() ? text_of(body, "hatch") : text_of(body, "hatch") + ' ' + kind;
-  task.hatch = plugin_.find(key);
+  const auto derived = allowance_.derived.find(key);
+  task.hatch = derived == allowance_.derived.end() ? plugin_.find(key) : &derived->second.hatch;
   // A member of a family ("app.reindex", run by "app.call") may have limits of its own, where the configuration names it.
   const std::string as = text_of(body, "as");
   auto limits = allowance_.hatches.find(key);
@@ -90,7 +91,7 @@ Result<std::unique_ptr<Runs::Active>> Runs::admit(link::Message& message) const 
   task.preflight = flag_of(body, "preflight");
   task.format = text_of(body, "format", "json");
   if (const json::object* caller = object_of(body, "caller")) task.caller = *caller;
-  task.configuration = allowance_.configuration;
+  task.configuration = derived == allowance_.derived.end() ? allowance_.configuration : derived->second.configuration;
   if (const std::string name = text_of(body, "profile"); !name.empty()) {
     const json::object* profile = object_of(allowance_.profiles, name);
     if (!profile) return refuse("params-invalid", "there is no profile " + name);
@@ -121,6 +122,7 @@ Result<std::unique_ptr<Runs::Active>> Runs::admit(link::Message& message) const 
   }
   if (task.hatch->has_flag(HATCH_INTERACTIVE) && message.fds.size() > 1) task.stream = std::move(message.fds[1]);
   task.cache_fd = allowance_.cache.get();
+  task.filter = allowance_.filter;
   task.cancel = UniqueFd{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   task.board = new_board();
   if (!task.cancel || !task.board) return refuse("internal", "no descriptor or memory left for a run");
@@ -284,6 +286,10 @@ void Runs::become_run(Active& own, pid_t parent) {
     if (other.get() != &own) other.reset();
   json::value profiles = std::move(allowance_.profiles);
   wipe(profiles);
+  for (auto& [key, derived] : allowance_.derived) {
+    json::value others = std::move(derived.configuration);
+    wipe(others);
+  }
   run_process(own.task, parent);
 }
 

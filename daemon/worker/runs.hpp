@@ -27,12 +27,19 @@ struct Allowance {
     std::uint64_t max_pause_us = 0;
     bool named = false;  // of a member: the configuration enables it by its own id
   };
-  std::map<std::string, Limits, std::less<>> hatches;  // by Hatch::key()
+  // A hatch that is made from one of the plugin's: other id, other parameters, a configuration of its own.
+  struct Derived {
+    Hatch hatch;
+    boost::json::object configuration;
+  };
+  std::map<std::string, Limits, std::less<>> hatches;   // by Hatch::key()
+  std::map<std::string, Derived, std::less<>> derived;  // by Hatch::key()
   boost::json::object configuration, profiles;
   std::vector<std::string> targets;
   std::chrono::milliseconds grace{2000};
   std::size_t max_runs = 64;
   UniqueFd cache;
+  rights::Filter filter = rights::Filter::plugin;
 };
 
 class Runs {

@@ -28,11 +28,15 @@ int failed(link::Channel& supervisor, const Problem& problem) {
   return link::exit_setup;
 }
 
+rights::Filter filter_of(const json::object& setup) {
+  return flag_of(setup, "launcher") ? rights::Filter::launcher : rights::Filter::plugin;
+}
+
 // The order matters: rights go before foreign code comes, and only a dumpable process may reopen its own descriptors.
 Result<Plugin> open_lowered(link::Message& setup) {
   if (setup.fds.empty()) return refuse("internal", "setup came without the plugin's object");
   const pid_t parent = ::getppid();
-  if (auto done = rights::lower(rights::rights_of(setup.body), rights::Filter::plugin, parent, true); !done)
+  if (auto done = rights::lower(rights::rights_of(setup.body), filter_of(setup.body), parent, true); !done)
     return tl::unexpected<Problem>(done.error());
   auto plugin = Plugin::open(setup.fds.front().get());
   if (auto done = rights::make_undumpable(); !done) return tl::unexpected<Problem>(done.error());
@@ -41,7 +45,7 @@ Result<Plugin> open_lowered(link::Message& setup) {
 }
 
 // Moves the profiles out: one copy of their secrets is enough.
-Allowance allowance_of(json::object& setup) {
+Allowance allowance_of(json::object& setup, const Plugin& plugin) {
   Allowance allowance;
   if (const json::object* hatches = object_of(setup, "hatches"))
     for (const auto& [key, value] : *hatches) {
@@ -51,10 +55,20 @@ Allowance allowance_of(json::object& setup) {
       const auto pause = std::clamp<std::int64_t>(number_of(*limits, "max_pause_us"), 0, 3600LL * 1'000'000);
       allowance.hatches[key] = {std::chrono::milliseconds(timeout), static_cast<std::uint64_t>(pause),
                                 flag_of(*limits, "named")};
+      const std::string from = text_of(*limits, "template");
+      const Hatch* hatch = from.empty() ? nullptr : plugin.find(from);
+      const json::object* parameters = object_of(*limits, "parameters");
+      const json::object* configuration = object_of(*limits, "configuration");
+      if (!hatch || !parameters || !configuration) continue;
+      Allowance::Derived& derived = allowance.derived[key];
+      derived = {*hatch, *configuration};
+      derived.hatch.id = key;
+      derived.hatch.parameters = *parameters;
     }
   if (const json::object* configuration = object_of(setup, "configuration")) allowance.configuration = *configuration;
   if (json::value* profiles = setup.if_contains("profiles"); profiles && profiles->is_object())
     allowance.profiles = std::move(profiles->get_object());
+  allowance.filter = filter_of(setup);
   allowance.targets = texts_of(setup, "targets");
   allowance.max_runs = static_cast<std::size_t>(std::clamp<std::int64_t>(number_of(setup, "max_runs", 64), 1, 1000));
   allowance.grace = std::chrono::milliseconds(std::clamp<std::int64_t>(number_of(setup, "grace_ms", 2000), 0, 60'000));
@@ -203,7 +217,7 @@ int serve_plugin(link::Channel& supervisor, link::Message& setup) {
                   Problem{"plugin-broken", "it calls itself " + plugin->name() + " and not " + name + " any more"});
 
   mask::use(setup.body);
-  Allowance allowance = allowance_of(setup.body);
+  Allowance allowance = allowance_of(setup.body, *plugin);
   const auto grace = allowance.grace;
   const std::chrono::milliseconds idle{std::max<std::int64_t>(1, number_of(setup.body, "idle_ms", 600'000))};
   link::Channel front{std::move(setup.fds[1])};

@@ -277,21 +277,6 @@ TEST_CASE("the audit, queues and limits as they are written, and as they are wit
         "/audit/max_bytes: must be a size of at least 64KiB, such as \"8MiB\"\n");
 }
 
-TEST_CASE("what this version does not act upon is refused, wherever it stands") {
-  const Folder folder;
-  const Loaded loaded = load(folder.write(R"({
-    "hosts": [],
-    "audit": {},
-    "mask": {},
-    "access": {},
-    "hatches": { "web.logs": { "kind": "signal", "effect": "act", "target": "web", "signal": "USR1" } }
-  })"));
-  std::string expected;
-  for (const char* place : {"6: /hatches/web.logs/kind", "6: /hatches/web.logs/target", "6: /hatches/web.logs/signal"})
-    expected += std::string("hatchd.json:") + place + ": is not supported by this version\n";
-  CHECK(folder.told(loaded) == expected);
-}
-
 TEST_CASE("files of the .d folder are added in the order of their names") {
   const Folder folder;
   folder.write(R"({"hosts": ["c"], "grace": "3s"})", "hatchd.json.d/20-b.json");

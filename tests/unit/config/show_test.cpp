@@ -33,14 +33,6 @@ TEST_CASE("the schema that is shipped is the one that is used") {
   CHECK(text_of_file(HATCHD_SOURCE_DIR "/config/hatchd.schema.json") == hatchd::pretty(schema()) + "\n");
 }
 
-TEST_CASE("the schema says what is not supported, and fills no default of it") {
-  const json::object& properties = schema().at("properties").as_object();
-  const json::object& hatch = properties.at("hatches").at("patternProperties").as_object().begin()->value().as_object();
-  const json::object& title = hatch.at("properties").at("title").as_object();
-  CHECK(hatchd::text_of(title, "description").ends_with("Not supported by this version."));
-  CHECK_FALSE(title.contains("default"));
-}
-
 TEST_CASE("the example is valid, and shown and loaded again it stays the same") {
   const Folder folder;
   const Loaded loaded = load(folder.write(text_of_file(HATCHD_SOURCE_DIR "/config/hatchd.json")));

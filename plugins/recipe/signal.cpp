@@ -1,0 +1,139 @@
+// kind signal: one signal to the main process of the target, where it has a meaning there.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/syscall.h>
+
+#include <boost/json.hpp>
+
+#include "recipe/log.hpp"
+#include "recipe/recipe.hpp"
+
+namespace recipe {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::chrono::milliseconds log_patience{10'000}, end_patience{250};
+
+std::string text_at(const json::object& object, const char* name) {
+  const json::value* value = object.if_contains(name);
+  return value && value->is_string() ? std::string(value->get_string()) : std::string{};
+}
+
+// The number of "USR1"; 0 for what is none. RTMIN and its like are those of this process's C library.
+int number_of(const std::string& name) {
+  for (int number = 1; number < SIGRTMIN; ++number)
+    if (const char* abbreviation = ::sigabbrev_np(number); abbreviation && name == abbreviation) return number;
+  for (int i = 0; i <= SIGRTMAX - SIGRTMIN; ++i)
+    if (name == "RTMIN+" + std::to_string(i) || name == "RTMAX-" + std::to_string(SIGRTMAX - SIGRTMIN - i))
+      return SIGRTMIN + i;
+  return name == "RTMIN" ? SIGRTMIN : name == "RTMAX" ? SIGRTMAX : 0;
+}
+
+hatch_process main_process(const hatch::Run& run) {
+  for (const hatch_process& process : run.processes())
+    if (process.main) return process;
+  throw hatch::Failure("the target has no process");
+}
+
+// The mask of that name in /proc/PID/status: bit n-1 is signal n (proc(5)).
+bool has(const hatch_process& process, const std::string& mask, int number) {
+  const int fd = ::openat(process.proc_fd, "status", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) throw hatch::Failure("process " + std::to_string(process.pid) + " has ended");
+  char text[8192];
+  const ssize_t n = ::read(fd, text, sizeof text);
+  ::close(fd);
+  const std::string_view status{text, n > 0 ? static_cast<std::size_t>(n) : 0};
+  const std::size_t at = status.find("\n" + mask + ":\t");
+  std::uint64_t bits = 0;
+  if (at != status.npos) {
+    const char* begin = status.data() + at + mask.size() + 3;
+    std::from_chars(begin, status.data() + status.size(), bits, 16);
+  }
+  return bits >> (number - 1) & 1;
+}
+
+// What a signal does where nobody catches it (signal(7)).
+bool ends_or_stops(int number) {
+  return number != SIGCHLD && number != SIGURG && number != SIGWINCH && number != SIGCONT;
+}
+
+struct Plan {
+  hatch_process process;
+  int number;
+  std::string name;
+  std::string meaning;  // "which catches it"
+};
+
+Plan plan(const hatch::Run& run, const Recipe& recipe) {
+  Plan plan{main_process(run), 0, text_at(recipe.written(), "signal"), {}};
+  plan.number = number_of(plan.name);
+  if (plan.number == 0) throw hatch::Failure("there is no signal " + plan.name + " here");
+  const std::string who = "process " + std::to_string(plan.process.pid);
+  const bool disrupts = text_at(recipe.written(), "effect") == "disrupt";
+  if (has(plan.process, "SigCgt", plan.number))
+    plan.meaning = "which catches it";
+  else if (has(plan.process, "SigIgn", plan.number))
+    throw hatch::Failure(who + " ignores SIG" + plan.name + ": nothing would come of it");
+  else if (ends_or_stops(plan.number) && !disrupts)
+    throw hatch::Failure(who + " does not catch SIG" + plan.name +
+                         ": it would end or stop; a recipe that is meant to do that says \"effect\": \"disrupt\"");
+  else
+    plan.meaning = "which leaves it to the kernel";
+  return plan;
+}
+
+}  // namespace
+
+hatch::Result try_signal(hatch::Run& run) {
+  const Plan it = plan(run, Recipe{run});
+  return hatch::Result{"SIG" + it.name + " can be sent to process " + std::to_string(it.process.pid) + ", " +
+                       it.meaning + "."};
+}
+
+hatch::Result run_signal(hatch::Run& run) {
+  const Recipe recipe{run};
+  const std::string in_log = recipe.fill(text_at(recipe.part("expect"), "log"));
+  const Plan it = plan(run, recipe);
+  std::optional<Log> log;
+  if (!in_log.empty()) log.emplace(run);
+
+  const auto begin = std::chrono::steady_clock::now();
+  const auto since = [&] {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+  };
+  const std::string who = "process " + std::to_string(it.process.pid);
+  if (::syscall(SYS_pidfd_send_signal, it.process.pidfd, it.number, nullptr, 0) != 0) {
+    if (errno == EPERM)
+      throw hatch::Failure::rights(
+          "the kernel refuses to signal " + who + ", which belongs to another user", {"CAP_KILL"},
+          "systemd: AmbientCapabilities=CAP_KILL in hatchd's unit, or User= the target's user; "
+          "Kubernetes: securityContext.capabilities.add: [KILL], or runAsUser: the app's uid");
+    throw hatch::Failure(who + " could not be signalled: " + std::strerror(errno));
+  }
+  hatch::Result result;
+  result.step("signal", since(), true, "SIG" + it.name + " to " + who);
+  result.add("signal", it.name).add("pid", it.process.pid);
+  std::string verdict = "SIG" + it.name + " was sent to " + who + ", " + it.meaning;
+  if (log) {
+    const auto line = log->wait_for(run, in_log, log_patience);
+    hatch::Array reported;
+    if (line)
+      reported.add(hatch::Object{}.add("where", "log").add("after_ms", hatch::rounded_ms(since())).add("text", *line));
+    result.add("reported", reported).step("log", since(), line.has_value());
+    if (!line) {
+      result.verdict(verdict + ", but nothing with \"" + in_log + "\" came into its log.");
+      throw hatch::Failure("nothing with \"" + in_log + "\" came into the target's log").with(std::move(result));
+    }
+    verdict += ", and the log shows what was expected";
+  }
+  const bool ended = run.wait(it.process.pidfd, POLLIN, end_patience);
+  result.add("ended", ended);
+  if (ended && text_at(recipe.written(), "effect") != "disrupt") {
+    result.verdict(verdict + ", and has ended.");
+    throw hatch::Failure(who + " has ended after SIG" + it.name).with(std::move(result));
+  }
+  return result.verdict(verdict + (ended ? ", and has ended." : "."));
+}
+
+}  // namespace recipe

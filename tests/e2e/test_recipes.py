@@ -1,0 +1,249 @@
+"""Hatches of the configuration against a real server, process and programs; what callers send stays data."""
+
+import http.server
+import json
+import os
+import pathlib
+import subprocess
+import threading
+import urllib.parse
+
+import pytest
+
+from harness import AM_ROOT, HATCHD, Daemon, Program, wait_until
+
+TARGET = """
+import signal, sys, time
+log = open(sys.argv[1], "a", buffering=1)
+signal.signal(signal.SIGUSR1, lambda *_: log.write("logs reopened\\n"))
+signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, lambda *_: sys.exit(0))
+print("ready", flush=True)
+while True:
+    time.sleep(60)
+"""
+NASTY = ["a\r\nX-Evil: 1", "'\"; rm -rf /tmp/x; `id` $(id) && x || y", "../../etc/passwd", "a\x00b", "%0d%0a{msg}", "é\u202e☃", "x" * 100_000]
+
+
+class App(http.server.BaseHTTPRequestHandler):
+    """Remembers what reached it, answers as the path says, and writes the form's msg into the log."""
+
+    seen = []
+
+    def answer(self):
+        size = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(size).decode()
+        path, _, query = self.path.partition("?")
+        self.seen.append({"method": self.command, "raw": path, "query": query, "body": body, "headers": dict(self.headers)})
+        if path.startswith("/raise") and self.server.log:
+            form = dict(urllib.parse.parse_qsl(body, keep_blank_values=True))
+            with open(self.server.log, "a") as log:
+                log.write(f"Traceback: {form['msg']}\n")
+        status = 500 if path.startswith("/raise") else 302 if path == "/away" else 200
+        answer = json.dumps({"status": "ok", "workers": [1, 2]}).encode()
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer)
+
+    do_GET = do_POST = do_PUT = do_HEAD = answer
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recipes")
+    for each in [folder, *folder.parents]:
+        if each != pathlib.Path("/tmp") and str(each).startswith("/tmp/"):
+            each.chmod(0o755)
+    log = folder / "app.log"
+    log.write_text("old: needle\n")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
+    server.log = str(log)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base = f"http://127.0.0.1:{server.server_port}"
+    text = {"type": "string"}
+    recipes = {
+        "web.raise-error": {
+            "kind": "http", "target": "web", "title": "Raise an exception in the live site", "description": "On purpose.",
+            "params": {"msg": {"type": "string", "default": "on purpose"}},
+            "request": {"url": base + "/raise", "form": {"msg": "{msg}"}}, "expect": {"status": 500, "log": "{msg}"},
+        },
+        "web.silent-error": {
+            "kind": "http", "target": "web", "params": {"msg": text}, "timeout": "4s",
+            "request": {"url": base + "/quiet", "form": {"msg": "{msg}"}}, "expect": {"log": "{msg}"},
+        },
+        "web.look": {
+            "kind": "http", "effect": "observe", "params": {"id": text, "q": text},
+            "request": {"method": "GET", "url": base + "/items/{id}/look?fixed=1&q={q}", "headers": {"Authorization": "Bearer ${RECIPE_SECRET}"}},
+            "expect": {"json": {"/status": "ok", "/workers/1": 2}},
+        },
+        "web.put": {"kind": "http", "params": {"n": {"type": "integer"}, "msg": text}, "request": {"method": "PUT", "url": base + "/put", "json": {"n": "{n}", "deep": ["{msg}"]}}},
+        "web.away": {"kind": "http", "request": {"method": "GET", "url": base + "/away"}},
+        "web.wrong": {"kind": "http", "request": {"method": "GET", "url": base + "/x"}, "expect": {"status": 201, "body": "absent", "json": {"/status": "down"}}},
+        "web.nobody": {"kind": "http", "request": {"url": "http://127.0.0.1:1/"}},
+        "web.reopen-logs": {"kind": "signal", "target": "web", "signal": "USR1", "expect": {"log": "logs reopened"}},
+        "web.ignored": {"kind": "signal", "target": "web", "signal": "USR2"},
+        "web.deadly": {"kind": "signal", "target": "web", "signal": "TERM"},
+        "cmd.show": {"kind": "command", "effect": "observe", "params": {"a": text}, "argv": ["/usr/bin/printf", "%s|", "fixed", "{a}"], "environment": {"SHOWN": "yes"}},
+        "cmd.dashed": {"kind": "command", "params": {"a": text}, "argv": ["/usr/bin/printf", "--", "%s", "{a}"]},
+        "cmd.environment": {"kind": "command", "target": "web", "argv": ["/usr/bin/env"], "directory": "/tmp", "environment": {"SHOWN": "yes"}},
+        "cmd.fails": {"kind": "command", "argv": ["/bin/sh", "-c", "echo said; echo wrong >&2; exit 3"]},
+        "cmd.absent": {"kind": "command", "argv": ["/nowhere/program"]},
+        "cmd.floods": {"kind": "command", "argv": ["/usr/bin/head", "-c", "20000000", "/dev/zero"]},
+        "cmd.sleeps": {"kind": "command", "timeout": "1s", "argv": ["/bin/sh", "-c", "sleep 600 & echo $!; sleep 600"]},
+    }
+    os.environ["RECIPE_SECRET"] = "s3cr3t-Vb9xQ-header"
+    with Program("/usr/bin/python3", "-c", TARGET, str(log), stdout=subprocess.PIPE) as target:
+        assert target.popen.stdout.readline() == b"ready\n"
+        with Daemon({"web": {"pid": target.pid, "log": {"file": str(log)}}}, {"hatches": recipes}) as daemon:
+            daemon.app, daemon.web = App, target
+            yield daemon
+        target.popen.stdout.close()
+    server.shutdown()
+    server.server_close()
+    del os.environ["RECIPE_SECRET"]
+
+
+def succeeded(answer):
+    assert answer.status == 200, answer
+    return answer.json()["result"]
+
+
+def failed(answer):
+    assert answer.status == 424, answer
+    return answer.json()
+
+
+def test_recipes_are_in_the_catalogue_like_any_hatch(world):
+    shown = world.get("/v1/hatches/web.raise-error").json()
+    assert shown["title"] == "Raise an exception in the live site" and shown["effect"] == "act" and shown["enabled"]
+    assert shown["documentation"] == "On purpose." and "msg" in shown["parameters"]["properties"]
+    ids = {hatch["id"] for hatch in world.get("/v1/hatches").json()["hatches"]}
+    assert {"web.look", "cmd.show", "web.reopen-logs"} <= ids and not any(i.startswith("recipe.") for i in ids)
+    assert world.run("recipe.http").status == 404
+    assert "s3cr3t" not in world.get("/v1/hatches/web.look").text
+
+
+def test_an_error_is_raised_and_seen_in_the_log(world):
+    result = succeeded(world.run("web.raise-error", {"msg": "mark-4711"}))
+    assert result["status"] == 500 and result["reported"][0]["text"] == "Traceback: mark-4711"
+    assert "answered 500" in result["verdict"] and "the log shows it" in result["verdict"]
+
+
+def test_an_error_that_is_not_reported_is_the_finding(world):
+    # The word stands in the log already; only what comes after the request counts.
+    problem = failed(world.run("web.silent-error", {"msg": "needle"}))
+    assert 'nothing with "needle" came into the target\'s log' in problem["detail"]
+    assert problem["run"]["result"]["status"] == 200
+
+
+def test_expectations_that_are_not_met_are_all_told(world):
+    detail = failed(world.run("web.wrong"))["detail"]
+    assert "answered 200, not 201" in detail and 'does not hold "absent"' in detail and '"ok" at /status, not "down"' in detail
+    assert "answered 302, not 2xx" in failed(world.run("web.away"))["detail"]
+    assert "127.0.0.1" in failed(world.run("web.nobody"))["detail"]
+
+
+@pytest.mark.parametrize("nasty", NASTY, ids=range(len(NASTY)))
+def test_what_a_caller_sends_stays_data(world, nasty):
+    world.app.seen.clear()
+    answer = world.run("web.look", {"id": nasty, "q": nasty})
+    assert answer.status in (200, 424, 413), answer
+    if answer.status == 200:
+        [seen] = world.app.seen
+        prefix, item, look = seen["raw"].rsplit("/", 2)
+        assert (prefix, look) == ("/items", "look") and urllib.parse.unquote(item, errors="strict") == nasty
+        assert urllib.parse.parse_qs(seen["query"], keep_blank_values=True) == {"fixed": ["1"], "q": [nasty]}
+        assert "X-Evil" not in seen["headers"] and seen["headers"]["Authorization"] == "Bearer s3cr3t-Vb9xQ-header"
+    else:
+        assert len(nasty) > 10_000  # the server's line is full, and says so
+
+    world.app.seen.clear()
+    succeeded(world.run("web.put", {"n": 3, "msg": nasty}))
+    assert json.loads(world.app.seen[0]["body"]) == {"n": 3, "deep": [nasty]}
+
+    answer = world.run("cmd.show", {"a": nasty})
+    if "\0" in nasty:
+        assert "NUL" in failed(answer)["detail"]
+    elif len(nasty) < 10_000:
+        assert succeeded(answer)["output"] == f"fixed|{nasty}|"
+    else:
+        assert succeeded(answer)["output"].endswith("x|")
+
+
+def test_segments_do_not_climb_and_arguments_are_no_options(world):
+    world.app.seen.clear()
+    for climbing in ("..", ".", ""):
+        assert "no segment of a path" in failed(world.run("web.look", {"id": climbing, "q": ""}))["detail"]
+    assert world.app.seen == []
+    assert "begins with '-'" in failed(world.run("cmd.show", {"a": "--version"}))["detail"]
+    assert succeeded(world.run("cmd.dashed", {"a": "--version"}))["output"] == "--version"
+    wrong = world.run("web.put", {"n": "three", "msg": "x"})
+    assert wrong.status == 422 and "/n" in wrong.text
+    missing = world.run("web.look", {"id": "1"})
+    assert missing.status == 422 and "/q" in missing.text
+
+
+def test_a_signal_where_it_has_a_meaning(world):
+    result = succeeded(world.run("web.reopen-logs"))
+    assert result["signal"] == "USR1" and result["pid"] == world.web.pid and result["reported"][0]["text"] == "logs reopened"
+    assert "ignores SIGUSR2" in failed(world.run("web.ignored"))["detail"]
+    deadly = failed(world.run("web.deadly"))["detail"]
+    assert "does not catch SIGTERM" in deadly and '"effect": "disrupt"' in deadly
+    dry = world.run("web.reopen-logs?dry_run=true")
+    assert dry.status == 200 and "SIGUSR1 can be sent" in dry.text
+    assert world.web.popen.poll() is None
+
+
+def test_commands(world):
+    problem = failed(world.run("cmd.fails"))
+    assert problem["run"]["result"]["exit_status"] == 3 and problem["run"]["result"]["output"] == "said\nwrong\n"
+    assert "/nowhere/program could not be started" in failed(world.run("cmd.absent"))["detail"]
+    environment = dict(line.split("=", 1) for line in succeeded(world.run("cmd.environment"))["output"].splitlines())
+    assert environment["SHOWN"] == "yes" and environment["HATCHD_TARGET_PID"] == str(world.web.pid)
+    assert set(environment) == {"PATH", "LANG", "SHOWN", "HATCHD_RUN", "HATCHD_TARGET_PID"}
+    flood = succeeded(world.run("cmd.floods"))
+    assert flood["output_bytes"] == 20_000_000 and len(flood["output"]) <= 65536 and flood["output_cut"]
+
+
+def test_a_command_that_does_not_end_is_ended_with_all_that_it_started(world):
+    answer = world.run("cmd.sleeps")
+    assert "did not finish within its time limit" in failed(answer)["detail"]
+    events = world.get(f"/v1/runs/{answer.headers['location'].rsplit('/', 1)[1]}/events", headers={"Accept": "text/event-stream"}).text
+    child = int(json.loads(next(line for line in events.splitlines() if line.startswith("data:") and '"text"' in line)[5:])["text"])
+    wait_until("the program's child to be gone", lambda: not pathlib.Path(f"/proc/{child}").exists())
+
+
+@pytest.mark.skipif(not AM_ROOT, reason="needs to give rights away")
+def test_a_command_has_no_rights():
+    with Daemon({}, {"hatches": {"cmd.status": {"kind": "command", "argv": ["/bin/cat", "/proc/self/status"]}}}) as daemon:
+        fields = dict(line.split(":\t", 1) for line in succeeded(daemon.run("cmd.status"))["output"].splitlines() if ":\t" in line)
+    assert int(fields["CapEff"], 16) == 0 and int(fields["CapPrm"], 16) == 0 and fields["NoNewPrivs"] == "1"
+    assert fields["Uid"].split()[0] != "0" and fields["Seccomp"] == "2"
+
+
+def test_a_process_that_ends_by_the_signal_is_told(tmp_path):
+    log = tmp_path / "log"
+    with Program("/usr/bin/python3", "-c", TARGET, str(log), stdout=subprocess.PIPE) as target:
+        assert target.popen.stdout.readline() == b"ready\n"
+        recipes = {"web.hup": {"kind": "signal", "target": "web", "signal": "HUP"}, "web.kill": {"kind": "signal", "target": "web", "signal": "TERM", "effect": "disrupt"}}
+        with Daemon({"web": {"pid": target.pid}}, {"hatches": recipes}) as daemon:
+            assert daemon.run("web.kill").status == 403  # off until it is named
+            assert "has ended after SIGHUP" in failed(daemon.run("web.hup"))["detail"]
+        assert target.popen.wait(10) == 0
+        target.popen.stdout.close()
+
+
+def test_a_wrong_recipe_is_refused_with_its_place(tmp_path):
+    file = tmp_path / "hatchd.json"
+    file.write_text('{"hatches": {\n "a.b": {"kind": "http",\n  "request": {"url": "http://h/x{id}"}}}}')
+    file.chmod(0o600)
+    asked = subprocess.run([HATCHD, "check", "--config", str(file)], capture_output=True, text=True)
+    assert asked.returncode != 0 and "hatchd.json:3: /hatches/a.b/request/url: {id} names no parameter" in asked.stdout + asked.stderr
