@@ -21,6 +21,7 @@
 #include "plugin_new.hpp"
 #include "supervisor/check.hpp"
 #include "supervisor/plugins.hpp"
+#include "supervisor/preflight.hpp"
 #include "supervisor/supervisor.hpp"
 #include "supervisor/zero.hpp"
 #include "targets/targets.hpp"
@@ -95,6 +96,23 @@ int check_file(const std::string& file, std::string user) {
   return config::check_command(file, &targets::check, &supervisor::check_world);
 }
 
+// `options` say the process, or nothing: then the configuration counts.
+int preflight(supervisor::PreflightOptions options, const std::string& file) {
+  const bool zero_configuration = options.zero.pid || !options.zero.name.empty() || !options.zero.unit.empty();
+  if (zero_configuration) return supervisor::preflight_command(std::move(options));
+  options.file = file;
+  options.check_targets = &targets::check;
+  options.loaded = config::load(file, &targets::check);
+  for (const config::Fault& fault : options.loaded.faults)
+    std::fprintf(stderr, "%s\n", config::to_string(fault).c_str());
+  if (!options.loaded.faults.empty()) {
+    std::fprintf(stderr, "remedy: mend it (hatchd check --config %s), or name a process: hatchd preflight --pid N\n",
+                 file.c_str());
+    return 78;
+  }
+  return supervisor::preflight_command(std::move(options));
+}
+
 // argv[0] is the title that the supervisor gave: this process is the front.
 int serve_front(const char* title) {
   log::start("front");
@@ -141,6 +159,20 @@ int commands(int argc, char** argv) {
   exec_command->add_flag("--json", exec.json, "Print the run as JSON");
   exec_command->add_option("--plugin", exec.plugin, "Try this plugin")->check(CLI::ExistingFile);
   exec_command->add_flag("--in-process", exec.in_process, "Call the hatch in this very process, for a debugger");
+
+  supervisor::PreflightOptions preflighting;
+  CLI::App* preflight_command =
+      app.add_subcommand("preflight", "Which hatches would work, and what is missing for the others");
+  preflight_command->add_option("--config", file, "The configuration (default: " + file + ")");
+  auto* of_pid = preflight_command->add_option("--pid", pid, "Of this process, without a configuration")
+                     ->check(CLI::PositiveNumber);
+  auto* of_name = preflight_command->add_option("--name", zero.name, "Of the process of this name")->excludes(of_pid);
+  preflight_command->add_option("--unit", zero.unit, "Of the processes of this systemd unit")
+      ->excludes(of_pid)
+      ->excludes(of_name);
+  preflight_command->add_option("-t,--target", preflighting.target, "Only this target of the configuration");
+  preflight_command->add_flag("--json", preflighting.json, "Print JSON");
+  preflight_command->add_option("hatches", preflighting.hatches, "Only these");
 
   std::string plugin_file, as_user;
   CLI::App* check = app.add_subcommand("check", "Validate the configuration, or somebody's plugin");
@@ -193,6 +225,10 @@ int commands(int argc, char** argv) {
   if (*plugin_new) return plugin_new_command(plugin_folder);
 
   if (pid != 0) zero.pid = pid;
+  if (*preflight_command) {
+    preflighting.zero = std::move(zero);
+    return preflight(std::move(preflighting), file);
+  }
   const bool configured = app.count("--config") + serve->count("--config") != 0;
   const bool zero_configuration = zero.pid || !zero.name.empty() || (!zero.unit.empty() && !configured);
   if (!zero_configuration && (zero.tcp || !zero.enable.empty())) {

@@ -3,9 +3,9 @@
 #include <boost/json.hpp>
 
 #include "api/api.hpp"
-#include "api/table.hpp"
 #include "audit/read.hpp"
 #include "base/json.hpp"
+#include "base/table.hpp"
 
 namespace hatchd::api {
 

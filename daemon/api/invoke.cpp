@@ -108,17 +108,22 @@ boost::asio::awaitable<Result<json::object>> present(Api& api, std::string name)
   co_return refuse("target-unknown", "there is no target \"" + name + "\"");
 }
 
-http::Response preflight_reply(const runs::Run& run, const catalogue::Hatch& hatch, http::Format format) {
+// `probed`: the hatch itself was asked; else only what is checked for every hatch was.
+http::Response preflight_reply(const runs::Run& run, const catalogue::Hatch& hatch, bool probed, http::Format format) {
   const bool ready = !run.error;
   json::object body{{"ready", ready},
+                    {"probed", probed},
                     {"hatch", hatch.id},
                     {"target", run.target.empty() ? json::value(nullptr) : json::value(run.target)}};
   body["missing"] = run.error ? json::value_from(run.error->missing) : json::value(json::array{});
   body["remedy"] = run.error && !run.error->remedy.empty() ? json::value(run.error->remedy) : json::value(nullptr);
-  if (run.error) body["detail"] = run.error->detail;
+  if (run.error) {
+    body["code"] = run.error->code;
+    body["detail"] = run.error->detail;
+  }
   if (!run.verdict.empty()) body["verdict"] = run.verdict;
   if (format != http::Format::text) return http::json_response(200, pretty(body) + "\n");
-  if (ready) return http::text_response(200, "ready\n");
+  if (ready) return http::text_response(200, probed ? "ready\n" : "ready, as far as can be told without running it\n");
   std::string text = "not ready: " + run.error->detail + "\n";
   for (const std::string& item : run.error->missing) text += "missing: " + item + "\n";
   if (!run.error->remedy.empty()) text += "remedy: " + run.error->remedy + "\n";
@@ -313,14 +318,14 @@ Answer invoke(Api& api, const http::Context& context) {
       runs::Run none;
       none.target = order.target;
       none.error = there.error();
-      co_return preflight_reply(none, hatch, wanted->format);
+      co_return preflight_reply(none, hatch, false, wanted->format);
     }
   }
   order.preflight = invocation->dry_run;
   if (order.preflight && !hatch.preflight) {  // nothing more to ask: all that is checked for every hatch was checked
     runs::Run none;
     none.target = order.target;
-    co_return preflight_reply(none, hatch, wanted->format);
+    co_return preflight_reply(none, hatch, false, wanted->format);
   }
 
   // While the target was looked at, another with the same key may have begun.
@@ -340,7 +345,7 @@ Answer invoke(Api& api, const http::Context& context) {
   const runs::LivePtr live = *started;
   if (live->preflight) {
     co_await api.runner.wait(live);
-    co_return preflight_reply(live->run, hatch, wanted->format);
+    co_return preflight_reply(live->run, hatch, true, wanted->format);
   }
   co_return co_await attend(api, context, live, hatch, *wanted, preferences);
 }

@@ -127,7 +127,10 @@ constexpr std::string_view components = R"json({
     },
     "Ready": {
       "type": "object", "description": "The answer to dry_run=true", "required": ["ready"],
-      "properties": {"ready": {"type": "boolean"}, "missing": {"type": "array", "items": {"type": "string"}}, "remedy": {"type": ["string", "null"]}}
+      "properties": {"ready": {"type": "boolean"}, "probed": {"type": "boolean", "description": "The hatch itself was asked, and not only whether target and parameters are right"},
+        "hatch": {"type": "string"}, "target": {"type": ["string", "null"]},
+        "code": {"type": "string", "description": "With what a run would be refused or fail"}, "detail": {"type": "string"}, "verdict": {"type": "string"},
+        "missing": {"type": "array", "items": {"type": "string"}}, "remedy": {"type": ["string", "null"]}}
     },
     "Hatch": {
       "type": "object", "required": ["id", "plugin", "title", "documentation", "effect", "role", "enabled", "target", "targets", "parameters", "curl"],

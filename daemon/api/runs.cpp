@@ -3,8 +3,8 @@
 #include <charconv>
 
 #include "api/api.hpp"
-#include "api/table.hpp"
 #include "base/json.hpp"
+#include "base/table.hpp"
 
 namespace hatchd::api {
 

@@ -2,8 +2,8 @@
 #include <boost/json.hpp>
 
 #include "api/api.hpp"
-#include "api/table.hpp"
 #include "base/json.hpp"
+#include "base/table.hpp"
 
 namespace hatchd::api {
 

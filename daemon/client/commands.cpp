@@ -10,6 +10,7 @@
 #include "client/follow.hpp"
 #include "client/params.hpp"
 #include "client/show.hpp"
+#include "client/speech.hpp"
 #include "client/transfer.hpp"
 #include "hatch/json.hpp"
 #include "schema/schema.hpp"
@@ -82,11 +83,16 @@ int ask_about(const Client& client, const std::string& id, const Fields& params)
 }
 
 std::string sentence_of(const boost::json::object& dry, const std::string& id) {
-  std::string text = flag_of(dry, "ready") ? "ready: " + id + " would run\n" : "not ready: " + id + "\n";
+  const bool ready = flag_of(dry, "ready"), probed = flag_of(dry, "probed", true);
+  std::string text =
+      ready
+          ? "ready: " + id + (probed ? " would run\n" : " has nothing in its way that can be told without running it\n")
+          : "not ready: " + id + ": " + text_of(dry, "detail") + "\n";
   std::string missing;
   for (const std::string& entry : texts_of(dry, "missing")) missing += (missing.empty() ? "" : ", ") + entry;
   if (!missing.empty()) text += "missing: " + missing + "\n";
-  if (const std::string remedy = text_of(dry, "remedy"); !remedy.empty()) text += "remedy: " + remedy + "\n";
+  if (const std::string remedy = text_of(dry, "remedy"); !remedy.empty())
+    text += "remedy: " + in_commands(remedy) + "\n";
   return hatch::printable(text, true);
 }
 
@@ -102,7 +108,8 @@ int dry_run(const Client& client, const std::string& id, const Call& call) {
     } else {
       print(sentence_of(body->get_object(), id));
     }
-    return flag_of(body->get_object(), "ready") ? succeeded : failed;
+    if (flag_of(body->get_object(), "ready")) return succeeded;
+    return text_of(body->get_object(), "code") == "rights-missing" ? not_allowed : failed;  // as the run itself
   }
   if (client.options.json || !object) return refused(client, *answer);
   report(problem_from_json(body->get_object()), client.options, client.screen);
@@ -147,7 +154,7 @@ int refused(const Client& client, const Answer& answer) {
   const std::string text =
       shown(answer.body.empty() ? "refused: the answer was HTTP status " + std::to_string(answer.status) : answer.body,
             false);
-  complain(client.screen.error_terminal && client.screen.colour ? painted(text) : text);
+  complain_of(text, client.screen);
   return exit_of(answer);
 }
 
@@ -161,8 +168,7 @@ int report(const Problem& problem, const Options& options, const Screen& screen)
   if (options.json) {
     print(boost::json::serialize(to_json(problem)) + "\n");
   } else {
-    const std::string text = lines_of(problem);
-    complain(screen.error_terminal && screen.colour ? painted(text) : text);
+    complain_of(lines_of(problem), screen);
   }
   return problem.code == "usage" ? usage : problem.code == "cannot-connect" ? cannot_connect : failed;
 }
@@ -172,7 +178,13 @@ int hatches(const Client& client) {
 }
 
 int describe(const Client& client, const std::string& id) {
-  return tell(client, {"GET", with_query("/v1/hatches/" + escape(id), target_of(client.options)), {}});
+  const Call call{"GET", with_query("/v1/hatches/" + escape(id), target_of(client.options)), {}};
+  if (client.options.json) return tell(client, call);
+  const Result<Answer> answer = exchange(client.endpoint, call);
+  if (!answer) return report(answer.error(), client.options, client.screen);
+  if (answer->status / 100 != 2) return refused(client, *answer);
+  print(with_commands(shown(answer->body, false)));
+  return succeeded;
 }
 
 int run(const Client& client, const std::string& id, const std::vector<std::string>& params) {

@@ -122,6 +122,7 @@ class Completer {
 
   void argument() {
     const std::string& command = line_.command;
+    if (command == "preflight") return hatches([](const json::object& hatch) { return flag_of(hatch, "enabled"); });
     if (command == "run" && !line_.arguments.empty()) return parameters(line_.arguments.front());
     if (!line_.arguments.empty()) return;
     if (command == "describe") hatches([](const json::object&) { return true; });

@@ -172,7 +172,7 @@ int conclude(const Client& client, const std::string& run, const End& end, const
   if (constexpr std::string_view start = "failed (run-cancelled): "; text.starts_with(start))
     text.replace(0, start.size(), "cancelled: ");
   text = shown(text, false);
-  complain(client.screen.error_terminal && client.screen.colour ? painted(text) : text);
+  complain_of(text, client.screen);
   return code;
 }
 

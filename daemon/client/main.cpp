@@ -9,6 +9,7 @@
 #include "base/json.hpp"
 #include "client/commands.hpp"
 #include "client/complete.hpp"
+#include "client/preflight.hpp"
 #include "client/watch.hpp"
 
 using namespace hatchd::client;
@@ -22,7 +23,7 @@ Where the daemon is: --socket or --url, else HATCHD_SOCKET or HATCHD_URL (with H
 $XDG_RUNTIME_DIR/hatchd/hatchd.sock, or the one hatchd --pid that runs.
 
 Exit status:
-  0  succeeded (a run that goes on in the background, too); with --dry-run: it would work
+  0  succeeded (a run that goes on in the background, too); preflight, --dry-run: nothing is in the way
   1  failed: the hatch did not succeed or was cancelled, its target is gone or ambiguous, the daemon is busy or broken
   2  usage: wrong options or parameters, an unknown hatch, target or run; a disrupt hatch that nobody confirmed
   3  not allowed: you by hatchd, or hatchd by the system (rights-missing)
@@ -115,6 +116,10 @@ int main(int argc, char** argv) {
   CLI::App* run_command = command("run", "Run a hatch", [&](const Client& c) { return run(c, id, params); });
   run_command->add_option("id", id, "group.verb")->required();
   run_command->add_option("params", params, "key=value or key=@file")->type_name("key=value");
+  std::vector<std::string> wanted;
+  command("preflight", "Which hatches would work, and what is missing for the others", [&](const Client& c) {
+    return preflight(c, wanted);
+  })->add_option("hatches", wanted, "Only these");
   command("targets", "What hatchd sits beside", [&](const Client& c) {
     return targets(c, target);
   })->add_option("name", target, "One of them");

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "client/speech.hpp"
 #include "hatch/json.hpp"
 
 namespace hatchd::client {
@@ -60,6 +61,11 @@ bool print(std::string_view text) {
 }
 
 void complain(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); }
+
+void complain_of(std::string_view text, const Screen& screen) {
+  const std::string spoken = with_commands(text);
+  complain(screen.error_terminal && screen.colour ? painted(spoken) : spoken);
+}
 
 std::string painted(std::string_view text) {
   std::string out;

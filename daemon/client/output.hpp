@@ -40,6 +40,9 @@ std::string shown(std::string_view text, bool raw);
 bool print(std::string_view text);
 void complain(std::string_view text);
 
+// The text of a problem, with commands in place of requests (speech.hpp), coloured on a terminal. `text` is printable.
+void complain_of(std::string_view text, const Screen& screen);
+
 // "refused (…)", "missing:", "remedy:" of a problem, coloured for a terminal. `text` is printable.
 std::string painted(std::string_view text);
 

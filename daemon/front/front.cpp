@@ -122,8 +122,9 @@ catalogue::Settings settings_of(const config::Config& config) {
   return settings;
 }
 
-runs::Limits limits_of(const config::Runs& runs) {
+runs::Limits limits_of(const config::Runs& runs, const json::object& setup) {
   runs::Limits limits;
+  limits.more_rights = text_of(setup, "more_rights");
   limits.admission.running = runs.concurrency;
   return limits;
 }
@@ -205,7 +206,7 @@ struct Front {
                 [this](const std::string& name) {
                   return supervisor.send("plugin", {{"plugin", name}});
                 }),
-        runner(io.get_executor(), plugins, store, disk, pool, limits_of(first.config.runs)),
+        runner(io.get_executor(), plugins, store, disk, pool, limits_of(first.config.runs, setup)),
         finder(io.get_executor()),
         api{first.catalogue, runner, pool, finder, [this] { return pipeline.policy(); }, listeners_of(setup), {}},
         pipeline(routes(api), std::move(first.policy), first.config.hosts),

@@ -12,6 +12,11 @@ namespace hatchd::runs {
 
 namespace {
 
+bool asks_for_capability(const Problem& problem) {
+  return std::any_of(problem.missing.begin(), problem.missing.end(),
+                     [](const std::string& entry) { return entry.find("CAP_") != std::string::npos; });
+}
+
 constexpr std::size_t max_recent = 64;
 constexpr std::size_t max_params = 256 * 1024;  // of a record, which has a bound as a whole (Disk::max_record)
 
@@ -272,6 +277,9 @@ void Live::move(State to) {
 void Live::tell_state() { events.add("state", {{"state", to_string(run.state)}}); }
 
 void Runner::end(const LivePtr& live, State state, std::optional<Problem> problem) {
+  // Who started it by hand wants a command first. hatchctl knows it by its beginning (client/advice.cpp).
+  if (problem && problem->code == "rights-missing" && !limits_.more_rights.empty() && asks_for_capability(*problem))
+    problem->remedy = limits_.more_rights + "; as a service: " + problem->remedy;
   Run& run = live->run;
   run.error = std::move(problem);
   run.finished = rfc3339(std::chrono::system_clock::now());

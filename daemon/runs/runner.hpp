@@ -40,6 +40,7 @@ struct Limits {
   std::chrono::milliseconds backstop{10000};  // beyond time limit and grace, when the plugin's process itself hangs
   std::size_t kept = 64 * 1024 * 1024;        // results in memory of runs that are over, since the disk refused them
   Admission::Limits admission{};
+  std::string more_rights{};  // the command that starts hatchd with more rights; empty: it is a service
 };
 
 class Runner {

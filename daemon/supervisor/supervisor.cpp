@@ -260,6 +260,7 @@ class Supervisor {
     setup["admin_uids"] = json::value_from(service_.admin_uids);
     setup["journal"] = static_cast<bool>(journal);
     setup["temporary"] = service_.temporary;
+    setup["more_rights"] = service_.more_rights;
     front_.process.channel.send("setup", std::move(setup), fds);
     if (targets_.running()) introduce(front_, {{"as", "front"}});
   }

@@ -19,6 +19,7 @@ struct Service {
   std::vector<uid_t> admin_uids;    // the human of zero configuration
   bool temporary = false;           // runs live in a folder that goes with us
   bool ends_with_terminal = false;  // SIGHUP ends instead of reloading
+  std::string more_rights;          // the command that starts it with more rights; empty: it is a service
   // Reads the configuration again, for SIGHUP.
   std::function<config::Loaded()> load;
   // Called once, when the front serves.

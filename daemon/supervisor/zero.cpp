@@ -1,7 +1,9 @@
 #include "supervisor/zero.hpp"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <pwd.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +18,7 @@
 #include "base/fd.hpp"
 #include "base/log.hpp"
 #include "config/token.hpp"
+#include "hatch/access.hpp"
 #include "supervisor/supervisor.hpp"
 
 namespace hatchd::supervisor {
@@ -105,13 +108,54 @@ int say(const std::string& problem, const std::string& remedy) {
   return 2;
 }
 
+// Said at once, and not with the first hatch that is tried at night.
+void warn_of_rights(int pid, const std::string& more_rights) {
+  if (hatch::try_access(pid) != EPERM) return;
+  const UniqueFd proc{::open(("/proc/" + std::to_string(pid)).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+  const hatch::Refusal refusal = hatch::explain_access(hatch::access_facts(pid, proc.get()), hatch::Look::trace);
+  std::fprintf(stderr, "hatchd: warning: %s\n", refusal.detail.c_str());
+  for (const std::string& entry : refusal.missing) std::fprintf(stderr, "missing: %s\n", entry.c_str());
+  std::fprintf(stderr, "remedy: %s%s\n", more_rights.empty() ? "" : (more_rights + "; as a service: ").c_str(),
+               refusal.remedy.c_str());
+}
+
+// The command that starts it with more rights, for who has less than all of them.
+std::string with_more_rights(const ZeroOptions& options) {
+  if (::geteuid() == 0) return {};
+  if (options.pid) return "sudo hatchd --pid " + std::to_string(*options.pid);
+  return "sudo hatchd " + (options.name.empty() ? "--unit '" + options.unit : "--name '" + options.name) + "'";
+}
+
 }  // namespace
+
+std::vector<std::string> zero_sockets(int pid) {
+  const std::string label = "/hatchd-" + std::to_string(pid), socket = "/hatchd.sock";
+  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
+  std::vector<std::string> patterns{fs::temp_directory_path().string() + label + "-??????" + socket};
+  if (runtime) patterns.insert(patterns.begin(), runtime + label + socket);
+  std::vector<std::string> found;
+  for (const std::string& pattern : patterns) {
+    glob_t matches{};
+    struct stat info {};
+    if (::glob(pattern.c_str(), GLOB_NOSORT, nullptr, &matches) == 0)
+      for (std::size_t i = 0; i < matches.gl_pathc; ++i)
+        if (::lstat(matches.gl_pathv[i], &info) == 0 && S_ISSOCK(info.st_mode) &&
+            (info.st_uid == 0 || info.st_uid == ::geteuid() || info.st_uid == person().uid))
+          found.emplace_back(matches.gl_pathv[i]);
+    ::globfree(&matches);
+  }
+  return found;
+}
 
 int serve_without_configuration(const ZeroOptions& options) {
   std::string name, label;
   json::object matcher;
   if (options.pid) {
     const std::string comm = comm_of(*options.pid);
+    if (comm.empty() && (::kill(*options.pid, 0) == 0 || errno == EPERM))
+      return say(
+          "process " + std::to_string(*options.pid) + " is there, but /proc is mounted with hidepid, which hides it",
+          "sudo hatchd --pid " + std::to_string(*options.pid) + "; or mount -o remount,hidepid=0 /proc");
     if (comm.empty()) return say("there is no process " + std::to_string(*options.pid), "see `ps -ef`");
     name = target_name(comm);
     label = std::to_string(*options.pid);
@@ -128,6 +172,7 @@ int serve_without_configuration(const ZeroOptions& options) {
     name = label = target_name(options.unit.substr(0, options.unit.rfind(".service")));
     matcher["unit"] = options.unit;
   }
+  if (options.ready) label = "preflight-" + std::to_string(::getpid());
 
   const Person who = person();
   Folders folders;
@@ -170,12 +215,14 @@ int serve_without_configuration(const ZeroOptions& options) {
   service.admin_uids = {who.uid};
   service.temporary = true;
   service.ends_with_terminal = true;
+  service.more_rights = with_more_rights(options);
   service.announce = [&](const std::vector<Listener>& listeners) {
     if (who.uid != ::getuid()) {
       // Under sudo: what the person is to use becomes theirs now, not before somebody accepts.
       (void)!::lchown(socket.c_str(), who.uid, who.gid);
       (void)!::lchown(folders.open.c_str(), who.uid, who.gid);
     }
+    if (options.ready) return options.ready(socket);
     std::printf("hatchd serves the target \"%s\". Paste one of these; Ctrl-C ends it.\n\n", name.c_str());
     std::printf("  curl --unix-socket %s h/\n", socket.c_str());
     std::printf("  curl --unix-socket %s 'h/v1/targets?format=text'\n", socket.c_str());
@@ -186,6 +233,7 @@ int serve_without_configuration(const ZeroOptions& options) {
     std::printf("  HATCHD_SOCKET=%s hatchctl hatches\n\n", socket.c_str());
     std::fflush(stdout);
   };
+  if (options.pid && !options.ready) warn_of_rights(*options.pid, service.more_rights);
   return serve(std::move(service));
 }
 

@@ -1,5 +1,6 @@
 #include "targets/target.hpp"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,11 +26,22 @@ constexpr milliseconds set_lasts{2000};
 constexpr milliseconds between_looks{200};
 constexpr std::size_t max_candidates = 16;
 
-// With hidepid=1 or 2 (proc(5)) the processes of others are not to be seen, the first of all among them.
-std::string hidden_hint() {
-  return ::access("/proc/1/stat", R_OK) == 0
-             ? ""
-             : " /proc is mounted with hidepid, so hatchd sees its own user's processes only.";
+// What may keep a process out of sight that is there for all that: the ways in which a service or a container is shut in.
+void add_fences(Problem& problem) {
+  // With hidepid=1 or 2 (proc(5)) the processes of others are not to be seen, the first of all among them.
+  if (::access("/proc/1/stat", R_OK) != 0) {
+    problem.detail += " /proc is mounted with hidepid, so hatchd sees its own user's processes only.";
+    problem.missing = {"CAP_SYS_PTRACE, or a /proc without hidepid"};
+    problem.remedy =
+        "systemd: AmbientCapabilities=CAP_SYS_PTRACE, or ProtectProc=default, in hatchd's unit; or mount -o "
+        "remount,hidepid=0 /proc";
+  }
+  constexpr ino_t first_pid_namespace = 0xEFFFFFFC;  // PROC_PID_INIT_INO, include/linux/proc_ns.h
+  struct stat info {};
+  if (problem.remedy.empty() && ::stat("/proc/self/ns/pid", &info) == 0 && info.st_ino != first_pid_namespace)
+    problem.remedy =
+        "start the target; if it runs in another container, share its pid namespace with hatchd's (Kubernetes: "
+        "shareProcessNamespace: true; docker run --pid=container:NAME)";
 }
 
 }  // namespace
@@ -37,16 +49,18 @@ std::string hidden_hint() {
 Problem lacking(std::string detail, std::vector<std::string> capabilities, std::optional<uid_t> uid) {
   Problem problem{rights_missing, std::move(detail)};
   const std::vector<std::string> had = rights::capabilities();
-  std::string systemd, kubernetes;
+  std::string systemd, kubernetes, missing;
   for (std::string name : capabilities) {
-    const bool missing = std::find(had.begin(), had.end(), name) == had.end();
+    const bool lacks = std::find(had.begin(), had.end(), name) == had.end();
     for (char& c : name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-    if (missing) problem.missing.push_back("CAP_" + name);
+    if (lacks) missing += (missing.empty() ? "CAP_" : " and CAP_") + name;
     systemd += " CAP_" + name;
     kubernetes += (kubernetes.empty() ? "" : ", ") + name;
   }
   const std::string number = uid ? std::to_string(*uid) : "UID";
-  problem.missing.push_back(uid ? "same uid as the target (" + number + ")" : "same uid as the target");
+  // As hatch/access.hpp writes it: one need, and what else would do.
+  problem.missing.push_back(missing + (missing.empty() ? "" : ", or ") +
+                            (uid ? "the user id " + number : "the target's user"));
   problem.remedy =
       "Give hatchd the capabilities (systemd: AmbientCapabilities=" + systemd.substr(1) +
       "; Kubernetes: securityContext.capabilities.add: [" + kubernetes +
@@ -177,7 +191,8 @@ void Target::gone(Problem problem) {
   if (std::exchange(was_up_, false)) gone_since_ = std::chrono::system_clock::now();
   problem_ = std::move(problem);
   if (problem_.code != targets::gone) return;
-  problem_.detail += " (gone since " + rfc3339(gone_since_) + ")." + hidden_hint();
+  problem_.detail += " (gone since " + rfc3339(gone_since_) + ").";
+  add_fences(problem_);
   if (problem_.remedy.empty())
     problem_.remedy =
         "Start the target, or change targets." + name_ + " in the configuration; it is looked for at every request.";

@@ -9,6 +9,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <cstdio>
 
@@ -247,7 +248,11 @@ int Caller::print() {
   for (const FieldError& error : problem->errors) text += "  " + error.pointer + ": " + error.detail + '\n';
   for (std::size_t i = 0; i < problem->missing.size(); ++i) text += (i == 0 ? "missing: " : ", ") + problem->missing[i];
   if (!problem->missing.empty()) text += '\n';
-  if (!problem->remedy.empty()) text += "remedy: " + problem->remedy + '\n';
+  const bool by_sudo = !shown_.more_rights.empty() && problem->code == "rights-missing" &&
+                       std::any_of(problem->missing.begin(), problem->missing.end(),
+                                   [](const std::string& entry) { return entry.find("CAP_") != std::string::npos; });
+  if (by_sudo) text += "remedy: " + shown_.more_rights + "; as a service: " + problem->remedy + '\n';
+  if (!by_sudo && !problem->remedy.empty()) text += "remedy: " + problem->remedy + '\n';
   put(stderr, hatch::printable(text, true));
   return problem->code == "rights-missing" ? 3 : 1;
 }

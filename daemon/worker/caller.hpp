@@ -20,6 +20,7 @@ class Caller {
     std::string run, hatch;
     boost::json::object params;  // masked
     bool json = false;
+    std::string more_rights{};  // the command line that gives the run more rights; empty: there is none
   };
 
   // `front`: the channel to the plugin process; none when the hatch runs in the process that called us.

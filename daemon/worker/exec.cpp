@@ -213,9 +213,17 @@ Result<Child> start_targets(const std::string& worker, const Chosen& chosen, con
   return child;
 }
 
+// The same command with sudo; parameters that are to be masked or quoted are left to the person.
+std::string with_sudo(const ExecOptions& options) {
+  if (::geteuid() == 0) return {};
+  std::string line = "sudo hatchd exec " + options.hatch;
+  if (options.pid) line += " --pid " + std::to_string(*options.pid);
+  return line + (options.parameters.empty() ? "" : " …");
+}
+
 Caller::Shown shown(const Chosen& chosen, const ExecOptions& options, const std::string& run) {
   const json::value masked = mask::value(schema::mask(*object_of(chosen.hatch, "parameters"), chosen.params));
-  return {run, chosen.text("id"), masked.get_object(), options.json};
+  return {run, chosen.text("id"), masked.get_object(), options.json, with_sudo(options)};
 }
 
 int run_in_plugin_process(const Chosen& chosen, const ExecOptions& options, const std::string& worker) {

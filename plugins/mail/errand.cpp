@@ -75,7 +75,7 @@ void use_target(const hatch::Run& run, const std::vector<hatch_process>& process
   std::string environ;
   if (const int error = read_target_file(run, process, HATCH_FILE_ENVIRONMENT, environ); error < 0)
     throw hatch::Failure::rights(
-        "the target's environment may not be read", {"CAP_SYS_PTRACE for hatchd"},
+        "the target's environment may not be read", {"CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or the target's user"},
         "systemd: AmbientCapabilities=CAP_SYS_PTRACE CAP_DAC_READ_SEARCH in hatchd's unit, or User= the "
         "target's user");
   use_environment(prepared.settings, parse_environment(environ));

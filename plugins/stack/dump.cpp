@@ -143,15 +143,9 @@ struct Dump {
     for (const stack::Process& process : processes) {
       if (stack::has_ended(process.pidfd, process.proc_fd))
         throw hatch::Failure("process " + std::to_string(process.pid) + " has ended");
-      // Tracing itself is the only sure test; these files ask the same question of the kernel but for Yama, and nobody
-      // stops.
-      const bool none = pause == "none";
-      const bool readable = stack::read_below(process.proc_fd, none ? "syscall" : "maps", 1).has_value();
-      const bool free = none || stack::tracer_of(process, process.pid).empty();
-      if (readable && free) continue;
-      const stack::Trouble trouble =
-          stack::explain_refusal(process, process.pid, none ? stack::Refused::private_file : stack::Refused::tracing);
-      throw hatch::Failure::rights(trouble.detail, trouble.missing, trouble.remedy);
+      const auto trouble =
+          stack::foresee_refusal(process, pause == "none" ? stack::Refused::private_file : stack::Refused::tracing);
+      if (trouble) throw hatch::Failure::rights(trouble->detail, trouble->missing, trouble->remedy);
     }
     return hatch::Result{"The stacks of " + std::to_string(processes.size()) +
                          (processes.size() == 1 ? " process" : " processes") + " can be read."};

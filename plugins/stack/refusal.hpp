@@ -1,6 +1,8 @@
 // Why the kernel would not let us look into a process, in words that lead to a remedy.
 #pragma once
 
+#include <optional>
+
 #include "stack/model.hpp"
 
 namespace stack {
@@ -9,8 +11,10 @@ namespace stack {
 // it.
 enum class Refused { tracing, private_file };
 
-// After EPERM or EACCES on a thread of the process. ptrace(2) "Ptrace access mode checking", Yama.rst.
+// After EPERM or EACCES on a thread of the process; hatch/access.hpp has the rules.
 Trouble explain_refusal(const Process& process, pid_t tid, Refused refused);
+// Whether it would be refused, without stopping anybody; nullopt: it would not.
+std::optional<Trouble> foresee_refusal(const Process& process, Refused refused);
 
 // Who traces `tid`: "1234 (gdb)"; empty when nobody does.
 std::string tracer_of(const Process& process, pid_t tid);

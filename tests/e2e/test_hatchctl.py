@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from harness import HATCHCTL, TOKEN, Daemon
+from harness import HATCHCTL, TOKEN, Daemon, Demo
 
 OK, FAILED, USAGE, NOT_ALLOWED, CANNOT_CONNECT = range(5)
 
@@ -89,6 +89,27 @@ def test_what_the_caller_got_wrong_is_2(daemon, arguments, code):
     wrong = daemon.ctl(*arguments)
     assert wrong.returncode == USAGE and wrong.stderr.startswith(f"refused ({code}): "), wrong
     assert wrong.stdout == ""
+
+
+def test_remedies_are_commands_and_not_requests(demo):
+    """The daemon tells curl's users what to request; hatchctl's users get what they can type, and it works."""
+    with Demo() as other:
+        targets = {"one": {"pid": demo.pid}, "two": {"pid": other.pid}}
+        with Daemon(targets, {"access": {"require_reason": ["observe"]}}) as daemon:
+
+            def remedy_of(*arguments):
+                wrong = daemon.ctl(*arguments)
+                assert wrong.returncode == USAGE, wrong
+                return next(line[8:] for line in wrong.stderr.splitlines() if line.startswith("remedy: "))
+
+            command = remedy_of("run", "stack.dump")
+            assert command == "hatchctl run stack.dump -t one"
+            assert remedy_of(*command.split()[1:]) == "add --reason 'why'"
+            assert daemon.ctl(*command.split()[1:], "--reason", "why").returncode == OK
+            assert remedy_of("run", "stack.dump", "puase=all") == "hatchctl describe stack.dump describes the parameters"
+            assert remedy_of("run", "no-such.hatch") == "hatchctl hatches lists what there is"
+            described = daemon.ctl("describe", "stack.dump").stdout
+            assert "\nRUN\n  hatchctl run stack.dump -t one\n" in described and "curl" not in described
 
 
 def test_usage_of_the_command_line():

@@ -234,7 +234,7 @@ TEST_CASE("targets: without rights a process of others is still opened, its secr
   const link::Message refused = ask(plugin, "file", file_request(opened, "environment"));
   CHECK(code_of(refused) == "rights-missing");
   const auto missing = texts_of(*object_of(refused.body, "problem"), "missing");
-  CHECK(missing == std::vector<std::string>{"CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "same uid as the target (0)"});
+  CHECK(missing == std::vector<std::string>{"CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or the user id 0"});
 }
 
 TEST_CASE("targets: with capabilities it looks into processes of others, and must know whose they are") {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace hatchd::api {
+namespace hatchd {
 
 class Table {
  public:
@@ -22,4 +22,4 @@ class Table {
 std::string short_duration(double seconds);
 std::string short_bytes(double bytes);
 
-}  // namespace hatchd::api
+}  // namespace hatchd

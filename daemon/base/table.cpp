@@ -1,11 +1,11 @@
-#include "api/table.hpp"
+#include "base/table.hpp"
 
 #include <algorithm>
 #include <cstdio>
 
 #include "hatch/json.hpp"
 
-namespace hatchd::api {
+namespace hatchd {
 
 namespace {
 
@@ -60,4 +60,4 @@ std::string short_bytes(double bytes) {
   return with_unit(bytes / (1024.0 * 1024 * 1024), "GiB");
 }
 
-}  // namespace hatchd::api
+}  // namespace hatchd
