@@ -29,8 +29,8 @@ namespace fs = std::filesystem;
 namespace {
 
 // What a packaged plugin has; others have what plugins.NAME.capabilities says.
-// stack: seize and read other users' threads, read their memory and files, open their mapped files; kill: the signal
-// that Node.js waits for, to open its inspector (stack.dump with act=true).
+// stack: seize and read other users' threads, read their memory and files, open their mapped files; kill: the signals
+// that stack.signal sends, and the one that Node.js waits for, to open its inspector (stack.dump with act=true).
 // settings: the same files of /proc, which ask for both.
 // app: reach the socket in the file system of another user's process, and the files that it logs into.
 const std::map<std::string, std::vector<std::string>> packaged_grants = {

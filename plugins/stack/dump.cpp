@@ -9,6 +9,7 @@
 #include "stack/gather.hpp"
 #include "stack/refusal.hpp"
 #include "stack/render.hpp"
+#include "stack/signal.hpp"
 
 namespace {
 
@@ -184,4 +185,4 @@ struct Dump {
 
 }  // namespace
 
-HATCH_PLUGIN("stack", "1.0.0", "Stacks of every thread, from outside", Dump)
+HATCH_PLUGIN("stack", "1.0.0", "Stacks of every thread, from outside", Dump, stack::Signal)

@@ -1,5 +1,6 @@
 #include "stack/runtimes.hpp"
 
+#include "stack/go/go.hpp"
 #include "stack/jvm/jvm.hpp"
 #include "stack/node/node.hpp"
 #include "stack/python/python.hpp"
@@ -12,6 +13,7 @@ constexpr DetectRuntime runtimes[] = {
     detect_jvm,
     detect_node,
     detect_python,
+    detect_go,
 };
 
 }  // namespace

@@ -132,8 +132,13 @@ bool still_of(const Process& target, pid_t tid) {
 
 class OneByOne {
  public:
-  OneByOne(const Process& target, const Options& options, Hold& hold, ProcessCopy& process)
-      : target_(target), hold_(hold), process_(process), limit_(stack_limit(options)), interrupt_(options.interrupt) {}
+  OneByOne(const Process& target, const Options& options, Hold& hold, ProcessCopy& process, bool running_only = false)
+      : target_(target),
+        hold_(hold),
+        process_(process),
+        limit_(stack_limit(options)),
+        running_only_(running_only),
+        interrupt_(options.interrupt) {}
 
   Outcome run() {
     std::unordered_set<pid_t> seen;
@@ -145,6 +150,7 @@ class OneByOne {
       for (std::size_t i = first; i < process_.threads.size(); ++i) order.push_back(i);
       std::stable_partition(order.begin(), order.end(), [&](std::size_t i) { return !process_.threads[i].running; });
       for (const std::size_t i : order) {
+        if (running_only_ && !process_.threads[i].running) continue;
         if (hold_.cancelled()) return Outcome::cancelled;
         copy(i);
         if (process_.trouble) return Outcome::refused;
@@ -262,6 +268,7 @@ class OneByOne {
   Hold& hold_;
   ProcessCopy& process_;
   std::size_t limit_;
+  bool running_only_;
   std::vector<Late> late_;
   bool any_read_ = false, out_of_budget_ = false;
   bool interrupt_;
@@ -416,6 +423,11 @@ class Together {
 Outcome copy_one_by_one(const Process& target, const Options& options, Hold& hold, ProcessCopy& process) {
   ::prctl(PR_SET_TIMERSLACK, 1000);  // of this thread: short naps stay short
   return OneByOne{target, options, hold, process}.run();
+}
+
+Outcome copy_running(const Process& target, const Options& options, Hold& hold, ProcessCopy& process) {
+  ::prctl(PR_SET_TIMERSLACK, 1000);
+  return OneByOne{target, options, hold, process, true}.run();
 }
 
 Outcome copy_together(const Process& target, const Options& options, Hold& hold, ProcessCopy& process,

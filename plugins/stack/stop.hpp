@@ -24,6 +24,9 @@ enum class Outcome {
 // One at a time, running threads last.
 Outcome copy_one_by_one(const Process& target, const Options& options, Hold& hold, ProcessCopy& process);
 
+// The same, of those threads alone that run: nobody that sleeps is stopped.
+Outcome copy_running(const Process& target, const Options& options, Hold& hold, ProcessCopy& process);
+
 // What is done besides while all threads stand still, until `deadline`. False: it was cancelled or not finished.
 using WhileStopped = std::function<bool(Clock::time_point deadline)>;
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "stack/demangle.hpp"
+#include "stack/go/elf_file.hpp"
 #include "stack/lines.hpp"
 
 namespace stack {
@@ -36,6 +37,8 @@ const Symbols::Table& Symbols::table(const Module& module, void* opaque) {
   GElf_Addr bias = 0;
   if (!dwfl_module_getelf(dwfl_module, &bias)) return table;
   table.bias = bias;
+  if (const auto file = module.file ? go::ElfFile::open(module.file.get()) : std::nullopt)
+    table.go = go::Table::of(*file);
   const int count = std::min(dwfl_module_getsymtab(dwfl_module), max_symbols);
   for (int i = 1; i < count; ++i) {
     GElf_Sym symbol;
@@ -85,6 +88,13 @@ std::span<const std::uint32_t> Symbols::resolve(Address address) {
       if (!table.symbols.empty() || table.bias) frame.offset = address.pc - table.bias;
       if (const Symbol* symbol = find(table, address.lookup))
         frame.function = demangle(without_version({symbol->name, ::strnlen(symbol->name, demangled_limit)}));
+      const std::uint64_t linked = address.lookup - table.bias;
+      if (const auto function = table.go ? table.go->find(linked) : std::nullopt) {
+        const go::Line line = table.go->line(*function, linked);
+        frame.function = function->name;
+        frame.file = line.file;
+        frame.line = line.line;
+      }
       if (lines_) inlined = add_lines(dwfl_module, address.lookup, frame);
     }
   }

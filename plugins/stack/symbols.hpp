@@ -3,6 +3,7 @@
 
 #include <unordered_map>
 
+#include "stack/go/pclntab.hpp"
 #include "stack/perf_map.hpp"
 #include "stack/unwind.hpp"
 
@@ -26,6 +27,7 @@ class Symbols {
   struct Table {
     std::vector<Symbol> symbols;
     std::uint64_t bias = 0;
+    std::optional<go::Table> go;  // Go's own names, which a stripped program has too
   };
 
   const Table& table(const Module& module, void* dwfl_module);

@@ -42,4 +42,35 @@ std::size_t add_new_threads(int proc_fd, std::vector<ThreadCopy>& threads, std::
   return added;
 }
 
+namespace {
+
+// The number of the innermost namespace, which NSpid has last.
+pid_t innermost(std::string_view numbers) {
+  numbers.remove_prefix(numbers.find_last_of(" \t") + 1);
+  pid_t number = 0;
+  std::from_chars(numbers.data(), numbers.data() + numbers.size(), number);
+  return number;
+}
+
+}  // namespace
+
+KernelThreads threads_by_own_number(int proc_fd) {
+  KernelThreads all;
+  const auto own = read_below(proc_fd, "status", 16 * 1024);
+  const bool one_namespace = own && status_value(*own, "NSpid").find_first_of(" \t") == std::string_view::npos;
+  for (const pid_t tid : list_threads(proc_fd)) {
+    const std::string folder = "task/" + std::to_string(tid) + "/";
+    const auto text = read_below(proc_fd, folder + "stat", 4096);
+    const auto stat = text ? parse_stat(*text) : std::nullopt;
+    if (!stat) continue;
+    pid_t number = tid;
+    if (!one_namespace) {
+      const auto status = read_below(proc_fd, folder + "status", 16 * 1024);
+      number = status ? innermost(status_value(*status, "NSpid")) : 0;
+    }
+    if (number > 0) all[number] = {tid, stat->state == 'R'};
+  }
+  return all;
+}
+
 }  // namespace stack

@@ -1,6 +1,7 @@
 // The threads of a process, as /proc lists them.
 #pragma once
 
+#include <unordered_map>
 #include <unordered_set>
 
 #include "stack/model.hpp"
@@ -14,5 +15,14 @@ std::vector<pid_t> list_threads(int proc_fd);
 
 // Adds to `threads` those that are new, with name and state. Returns how many it added. `seen` keeps the numbers.
 std::size_t add_new_threads(int proc_fd, std::vector<ThreadCopy>& threads, std::unordered_set<pid_t>& seen);
+
+// A thread as its runtime may number it.
+struct KernelThread {
+  pid_t tid = 0;  // in hatchd's pid namespace
+  bool running = false;
+};
+// By the number that each has in the innermost pid namespace, its process's own (NSpid, proc(5)).
+using KernelThreads = std::unordered_map<pid_t, KernelThread>;
+KernelThreads threads_by_own_number(int proc_fd);
 
 }  // namespace stack

@@ -1,40 +1,11 @@
 #include "stack/jvm/jvm.hpp"
 
-#include <charconv>
-
 #include "stack/jvm/attach.hpp"
 #include "stack/jvm/thread_dump.hpp"
 #include "stack/threads.hpp"
 
 namespace stack {
 namespace {
-
-// The number of the innermost namespace, which NSpid (proc(5)) has last.
-pid_t innermost(std::string_view numbers) {
-  numbers.remove_prefix(numbers.find_last_of(" \t") + 1);
-  pid_t number = 0;
-  std::from_chars(numbers.data(), numbers.data() + numbers.size(), number);
-  return number;
-}
-
-jvm::KernelThreads kernel_threads(const Process& process) {
-  jvm::KernelThreads all;
-  const auto own = read_below(process.proc_fd, "status", 16 * 1024);
-  const bool one_namespace = own && status_value(*own, "NSpid").find_first_of(" \t") == std::string_view::npos;
-  for (const pid_t tid : list_threads(process.proc_fd)) {
-    const std::string folder = "task/" + std::to_string(tid) + "/";
-    const auto text = read_below(process.proc_fd, folder + "stat", 4096);
-    const auto stat = text ? parse_stat(*text) : std::nullopt;
-    if (!stat) continue;
-    pid_t number = tid;
-    if (!one_namespace) {
-      const auto status = read_below(process.proc_fd, folder + "status", 16 * 1024);
-      number = status ? innermost(status_value(*status, "NSpid")) : 0;
-    }
-    if (number > 0) all[number] = {tid, stat->state == 'R'};
-  }
-  return all;
-}
 
 class JvmReader final : public RuntimeReader {
  public:
@@ -46,7 +17,7 @@ class JvmReader final : public RuntimeReader {
 
   bool gather(const Options& options, Hold& hold) override {
     dump_ = jvm::dump_threads(process_, living_, options.act, hold);
-    if (has_stacks()) kernel_ = kernel_threads(process_);
+    if (has_stacks()) kernel_ = threads_by_own_number(process_.proc_fd);
     return !dump_.cancelled;
   }
 
@@ -72,7 +43,7 @@ class JvmReader final : public RuntimeReader {
   const Process& process_;
   pid_t living_;
   jvm::Dump dump_;
-  jvm::KernelThreads kernel_;
+  KernelThreads kernel_;
 };
 
 }  // namespace

@@ -5,19 +5,12 @@
 // header is one when its tid= is among them. What a name imitates stays part of that name.
 #pragma once
 
-#include <unordered_map>
-
 #include "stack/runtime.hpp"
+#include "stack/threads.hpp"
 
 namespace stack::jvm {
 
-// A thread of the kernel as the VM numbers it (nid=), which is its number in the VM's own pid namespace.
-struct KernelThread {
-  pid_t tid = 0;  // in hatchd's pid namespace
-  bool running = false;
-};
-using KernelThreads = std::unordered_map<pid_t, KernelThread>;
-
+// `kernel`: the threads by nid=, which is their number in the VM's own pid namespace.
 // Adds to `stacks` its runtime, frames, threads and members.
 void parse_thread_dump(std::string_view text, const KernelThreads& kernel, unsigned max_frames, RuntimeStacks& stacks);
 

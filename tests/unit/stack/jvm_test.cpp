@@ -7,7 +7,7 @@
 
 namespace {
 
-using stack::jvm::KernelThreads;
+using stack::KernelThreads;
 
 stack::RuntimeStacks parse(std::string_view text, const KernelThreads& kernel, unsigned max_frames = 256) {
   stack::RuntimeStacks stacks;

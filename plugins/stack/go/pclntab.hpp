@@ -1,0 +1,56 @@
+// Go's own table of functions, files, lines and frame sizes (.gopclntab), which also a stripped program has: the
+// runtime unwinds by it. Versions 1.16, 1.18 and 1.20 of the format (Go 1.16 and later; golang/go
+// src/debug/gosym/pclntab.go, src/runtime/symtab.go). Addresses are those of the file, without the bias.
+//
+// A function that the compiler inlined has no frame of its own here: its line is shown under its caller's name.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace stack::go {
+
+class ElfFile;
+
+struct Function {
+  std::string_view name;
+  std::uint64_t entry = 0;
+  std::size_t data = 0;  // of its record in the table
+};
+
+struct Line {
+  std::string_view file;
+  int line = 0;
+};
+
+class Table {
+ public:
+  // None: the file has no such table, or one of an unknown version.
+  static std::optional<Table> of(const ElfFile& file);
+  // `content` of the section; `text`: where code begins, for versions whose header does not say.
+  static std::optional<Table> parse(std::string content, std::uint64_t text);
+
+  std::optional<Function> find(std::uint64_t pc) const;
+  Line line(const Function& function, std::uint64_t pc) const;
+  // How far the stack pointer is below the return address (x86-64), or below the frame's end (arm64), at `pc`.
+  std::optional<std::int32_t> frame_size(const Function& function, std::uint64_t pc) const;
+
+ private:
+  template <class T>
+  std::optional<T> at(std::uint64_t offset) const;
+  std::string_view text_at(std::uint64_t offset) const;
+  // The entry address of the i-th function, and where its record is.
+  std::uint64_t entry_of(std::uint64_t index) const;
+  std::optional<std::int32_t> value(std::uint64_t table, const Function& function, std::uint64_t pc) const;
+  // The `index`-th 32-bit field behind the entry of a function's record.
+  std::uint32_t field(const Function& function, unsigned index) const;
+
+  std::string content_;
+  bool relative_ = true;  // entries are 32-bit offsets from text_ (1.18 and later)
+  std::uint8_t quantum_ = 1;
+  std::uint64_t count_ = 0, text_ = 0, names_ = 0, units_ = 0, files_ = 0, values_ = 0, functions_ = 0;
+};
+
+}  // namespace stack::go

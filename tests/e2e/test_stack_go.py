@@ -1,0 +1,143 @@
+"""stack.dump of a real Go program: goroutines read from its memory, and what a stripped one still gives."""
+
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from harness import ROOT, Daemon, Program, assert_untouched, wait_until
+
+pytestmark = pytest.mark.skipif(not shutil.which("go"), reason="takes Go")
+
+# The function that each goroutine was started with: its state, and functions on its stack, innermost first.
+GOROUTINES = {
+    "main.holdLock": ("sleep", ["time.Sleep", "main.holdLock"]),
+    "main.wantLock": ("semacquire", ["main.wantLock"]),
+    "main.main.func2": ("IO wait", ["internal/poll.(*FD).Accept", "main.accept"]),
+    "main.main.func3": ("chan receive", ["main.waitForOrder"] + ["main.deep"] * 51),
+    "main.main.func4": ("select", ["main.choose"]),
+    "main.main.func1": ("select (no cases)", ["main.main.func1"]),
+    "main.main": ("select (no cases)", ["main.main"]),
+}
+BUILDS = {"usual": [], "no debug information": ["-ldflags=-w"], "stripped": ["-ldflags=-s -w"]}
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("go")
+    built = {}
+
+    def of(kind):
+        if kind not in built:
+            built[kind] = folder / kind.replace(" ", "-")
+            argv = ["go", "build", *BUILDS[kind], "-o", built[kind], ROOT / "tests/e2e/go/shop.go"]
+            subprocess.run(argv, check=True, timeout=300, env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "GO111MODULE": "off"})
+        return built[kind]
+
+    return of
+
+
+class Shop(Program):
+    """Spins in one goroutine and waits in the others."""
+
+    def __init__(self, program):
+        super().__init__(program, "spin", stdout=subprocess.PIPE)
+        assert self.popen.stdout.readline() == b"ready\n"
+
+    def stop(self):
+        super().stop()
+        self.popen.stdout.close()
+
+
+def functions(thread):
+    return [frame.get("function", "") for frame in thread["frames"]]
+
+
+def in_order(wanted, found):
+    rest = iter(found)
+    return all(one in rest for one in wanted)
+
+
+@pytest.mark.parametrize("kind", ["usual", "no debug information"])
+def test_goroutines_with_states_and_stacks(build, kind):
+    with Shop(build(kind)) as shop, Daemon(shop.pid) as daemon:
+        answer = daemon.run("stack.dump")
+        assert answer.status == 200, answer
+        result = answer.json()["result"]
+        assert result["mode"] == "go" and result["runtime"].startswith("Go 1."), result["runtime"]
+        by_start = {t["name"]: t for t in result["threads"]}
+        for name, (state, stack) in GOROUTINES.items():
+            thread = by_start[name]
+            assert thread["state"] == state and thread["id"].startswith("goroutine "), thread
+            assert in_order(stack, functions(thread)), (name, functions(thread))
+        main = by_start["main.main"]
+        assert main["id"] == "goroutine 1" and main["frames"][0]["file"].endswith("/shop.go") and main["frames"][0]["kind"] == "go"
+        source = (ROOT / "tests/e2e/go/shop.go").read_text().splitlines()
+        assert "select {}" in source[main["frames"][0]["line"] - 1]
+        spinning = by_start["main.spin"]
+        assert spinning["state"] == "running" and spinning["running"], spinning
+        assert spinning.get("error") or functions(spinning)[0] == "main.spin", spinning
+        assert not any(f.startswith("runtime.go") for t in result["threads"] for f in functions(t))
+        assert result["processes"][0]["goroutines"] == len(result["threads"]) == len(GOROUTINES) + 1
+        assert by_start["main.holdLock"]["created_by"] == "main.main"
+        assert_untouched(shop.pid)
+        assert shop.popen.poll() is None
+
+
+def test_nobody_is_stopped_for_goroutines_that_wait(build):
+    with Shop(build("usual")) as shop, Daemon(shop.pid) as daemon:
+        result = daemon.run("stack.dump", {"pause": "none"}).json()["result"]
+        assert result["mode"] == "go" and result["paused_us"] == 0
+        stacks = {t["name"]: functions(t) for t in result["threads"]}
+        assert in_order(GOROUTINES["main.main.func3"][1], stacks["main.main.func3"])
+
+
+def test_the_same_as_the_runtimes_own_trace(build):
+    """SIGQUIT ends a Go program with a trace: the goroutines of that, after ours."""
+    program = subprocess.Popen([build("usual")], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert program.stdout.readline() == "ready\n"
+    with Daemon(program.pid) as daemon:
+        ours = {t["id"]: t for t in daemon.run("stack.dump").json()["result"]["threads"]}
+    program.send_signal(signal.SIGQUIT)
+    theirs = program.communicate(timeout=30)[1]
+    compared = 0
+    for block in theirs.split("\n\n"):
+        lines = block.strip().splitlines()
+        if not lines or not lines[0].startswith("goroutine ") or lines[0].startswith("goroutine 0 "):
+            continue
+        ident, _, state = lines[0].partition(" [")
+        frames = [line.rpartition("(")[0] for line in lines[1:] if not line.startswith(("\t", "created by", "..."))]
+        state = state.rstrip("]:").split(",")[0]
+        if ident not in ours:
+            assert all(f.startswith("runtime.") for f in frames), block  # the runtime's own
+            continue
+        mine = ours[ident]
+        assert mine["state"] == state
+        # Functions that were inlined have no frame of their own here.
+        assert in_order(dict.fromkeys(functions(mine)), frames), (mine, frames)
+        compared += 1
+    assert compared >= len(GOROUTINES)
+
+
+def test_a_stripped_program_gives_its_threads_with_names(build):
+    with Shop(build("stripped")) as shop, Daemon(shop.pid) as daemon:
+        result = daemon.run("stack.dump").json()["result"]
+        assert result["mode"] == "native" and "symbol table" in result["verdict"]
+        assert any(f.startswith("runtime.") for t in result["threads"] for f in functions(t)), result
+
+        def spinning():  # the scheduler may have its turn just then
+            threads = daemon.run("stack.dump").json()["result"]["threads"]
+            return any("main.spin" in functions(t) for t in threads)
+
+        wait_until("main.spin on a thread", spinning)
+        asked = daemon.run("stack.dump", {"mode": "go"})
+        assert asked.status == 424 and "without -s" in asked.json()["remedy"], asked
+
+
+def test_a_limit_of_frames_and_both_kinds_together(build):
+    with Shop(build("usual")) as shop, Daemon(shop.pid) as daemon:
+        deep = daemon.run("stack.dump", {"max_frames": 5}).json()["result"]["threads"]
+        assert all(len(t["frames"]) <= 5 for t in deep) and any(t.get("truncated") for t in deep)
+        both = daemon.run("stack.dump", {"mode": "all"})
+        assert both.status == 200 and {"go", "native"} <= {f["kind"] for t in both.json()["result"]["threads"] for f in t["frames"]}
