@@ -301,7 +301,7 @@ Result<void> die_with(pid_t parent) {
 std::vector<std::string> capabilities() {
   std::vector<std::string> names;
   const Caps caps = own(cap_get_proc());
-  for (cap_value_t number = 0; cap_get_bound(number) >= 0; ++number) {
+  for (cap_value_t number = 0; number < cap_max_bits(); ++number) {
     cap_flag_value_t value = CAP_CLEAR;
     if (!caps || cap_get_flag(caps.get(), number, CAP_EFFECTIVE, &value) != 0 || value != CAP_SET) continue;
     names.push_back(capability_name(number));

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <boost/json.hpp>
 #include <cerrno>
 #include <chrono>
@@ -86,8 +87,10 @@ bool Channel::send(std::string_view type, json::object body, std::span<const int
 
 Received Channel::receive(Message& message) {
   message = {};
-  std::string packet(max_inline, '\0');
-  iovec part{packet.data(), packet.size()};
+  // Not zeroed and not on the heap: a page that is not written costs nothing, and after a fork each one that is costs a
+  // copy.
+  std::array<char, max_inline> room;
+  iovec part{room.data(), room.size()};
   alignas(cmsghdr) char control[CMSG_SPACE((max_fds + 1) * sizeof(int))];
   msghdr header{};
   header.msg_iov = &part;
@@ -113,12 +116,14 @@ Received Channel::receive(Message& message) {
   if (n == 0) return Received::ended;
   if (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) return Received::broken;
 
-  packet.resize(static_cast<std::size_t>(n));
+  std::string_view packet(room.data(), static_cast<std::size_t>(n));
+  std::string body;
   if (packet == spilled) {
     if (message.fds.empty()) return Received::broken;
-    auto body = read_memfd(message.fds.front().get(), max_body);
-    if (!body) return Received::broken;
-    packet = std::move(*body);
+    auto text = read_memfd(message.fds.front().get(), max_body);
+    if (!text) return Received::broken;
+    body = std::move(*text);
+    packet = body;
     message.fds.erase(message.fds.begin());
   }
   auto value = parse_json(packet);

@@ -164,11 +164,17 @@ void Outcome::plugin_gone(std::string_view how) {
   death_ = "its plugin's process, " + std::string(how);
 }
 
+// What a message carries, in itself or behind its descriptor.
+Result<std::string> Outcome::text_in(Message& message) {
+  if (!message.fds.empty()) return read_memfd(message.fds.front().get(), max_result);
+  return text_of(message.body, "text");
+}
+
 void Outcome::take_result(Message& message) {
-  if (message.fds.empty()) return;
+  if (message.fds.empty() && !message.body.contains("text")) return;
   result_.clear();  // the last call counts, also when it was a bad one
   verdict_.clear();
-  auto text = read_memfd(message.fds.front().get(), max_result);
+  auto text = text_in(message);
   if (!text) {
     bad_result_ = text.error().detail;
     return;
@@ -185,11 +191,11 @@ void Outcome::take_result(Message& message) {
 
 void Outcome::take_rendering(Message& message) {
   const std::string name = text_of(message.body, "name");
-  if (message.fds.empty() || name.empty() || name.size() > 64) return;
+  if ((message.fds.empty() && !message.body.contains("text")) || name.empty() || name.size() > 64) return;
   const auto same =
       std::find_if(renderings_.begin(), renderings_.end(), [&](const auto& r) { return r.first == name; });
   if (same == renderings_.end() && renderings_.size() >= max_renderings) return;
-  auto text = read_memfd(message.fds.front().get(), max_result);
+  auto text = text_in(message);
   if (!text) return;
   if (same != renderings_.end())
     same->second = made_printable(std::move(*text));

@@ -35,6 +35,8 @@ class Outcome {
  public:
   static constexpr std::size_t max_result = 64 * 1024 * 1024;
   static constexpr std::size_t max_renderings = 8;
+  // A result or rendering of at most so many bytes stands in its message; more is in a descriptor.
+  static constexpr std::size_t max_inline = 8 * 1024;
 
   // Takes `result`, `rendering`, `closing` (run channel) and `ended` (plugin's channel). False: not one of these.
   bool take(Message& message);
@@ -58,6 +60,7 @@ class Outcome {
     Problem problem;
   };
   End end() const;
+  static Result<std::string> text_in(Message& message);
   void take_result(Message& message);
   void take_rendering(Message& message);
 

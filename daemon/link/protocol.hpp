@@ -71,8 +71,9 @@
 //             "message"} | {"event": "output", "text"}
 //   artifact {"tag", "name", "media_type"} → artifact {"tag"} + [descriptor to write] | refused {"tag", "problem"}
 //   commit   {"tag", "of": tag of the artifact} → committed {"tag"} | refused {"tag", "problem"};   abort {"of"}
-//   result   {"bytes": N} + [sealed memfd: JSON object]
-//   rendering{"name", "bytes": N} + [sealed memfd: UTF-8 text]
+//   result   {"bytes": N, "text": JSON object as text} where it is small (Outcome::max_inline),
+//            else {"bytes": N} + [sealed memfd: JSON object]
+//   rendering{"name", "bytes": N, …the same with UTF-8 text}
 //   closing  {"status": "ok"|"failed"|"cancelled"|"broken", ["problem": PROBLEM]}   the last message of a run
 //   A run whose process ended without `closing` has crashed, whatever its exit status says.
 //

@@ -320,10 +320,7 @@ int Host::set_result(std::string_view given) {
     bad_result_ = verdict.error().detail;
     return -EINVAL;
   }
-  auto file = sealed_memfd("hatch-result", text);
-  if (!file) return -ENOMEM;
-  const int fd = file->get();
-  if (!task_.channel.send("result", {{"bytes", text.size()}}, {&fd, 1}, answer_patience_ms)) return -EPIPE;
+  if (const int error = send_text("result", {}, text); error < 0) return error;
   has_result_ = true;
   result_ = text;
   return 0;
@@ -333,13 +330,21 @@ int Host::set_rendering(std::string_view name, std::string_view given) {
   if (!is_file_name(name) || name.size() > 64 || name == "json") return -EINVAL;
   if (given.size() > link::Outcome::max_result) return -EFBIG;
   const std::string text = mask_->text(given);
-  auto file = sealed_memfd("hatch-rendering", text);
-  if (!file) return -ENOMEM;
-  const int fd = file->get();
-  if (!task_.channel.send("rendering", {{"name", name}, {"bytes", text.size()}}, {&fd, 1}, answer_patience_ms))
-    return -EPIPE;
+  if (const int error = send_text("rendering", {{"name", name}}, text); error < 0) return error;
   if (name == "text") has_text_ = true;
   return 0;
+}
+
+int Host::send_text(std::string_view type, json::object body, std::string_view text) {
+  body["bytes"] = text.size();
+  if (text.size() <= link::Outcome::max_inline) {
+    body["text"] = text;
+    return task_.channel.send(type, std::move(body), {}, answer_patience_ms) ? 0 : -EPIPE;
+  }
+  auto file = sealed_memfd("hatch-text", text);
+  if (!file) return -ENOMEM;
+  const int fd = file->get();
+  return task_.channel.send(type, std::move(body), {&fd, 1}, answer_patience_ms) ? 0 : -EPIPE;
 }
 
 void Host::close_run(std::string_view status, const Problem* problem) {

@@ -37,6 +37,7 @@ class Host {
   void tell_output(const std::string& text);
   int set_result(std::string_view json);
   int set_rendering(std::string_view name, std::string_view text);
+  int send_text(std::string_view type, boost::json::object body, std::string_view text);
   // Sends a request of the artifact family and waits for the answer with its tag; 0 or a negative errno.
   int request(std::string_view type, boost::json::object body, UniqueFd* descriptor);
   int open_artifact(std::string_view name, std::string_view media_type);

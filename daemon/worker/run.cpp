@@ -66,9 +66,9 @@ void run_process(Task& task, pid_t parent) {
   const std::string title = "hatchd: run " + task.id;
   rights::set_title(title);
   log::start("run " + task.id);
-  for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
-  // A peer that hangs up is an error to report (EPIPE), not the end of the run.
-  ::signal(SIGPIPE, SIG_IGN);
+  // What its plugin process ignores for its own sake (own_signals()). SIGPIPE stays ignored: a peer that hangs up is an
+  // error to report (EPIPE), not the end of the run.
+  for (const int number : {SIGHUP, SIGINT, SIGQUIT}) ::signal(number, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <cerrno>
 #include <new>
 #include <set>
 
@@ -396,6 +397,8 @@ void Runs::children_changed() {
 // A run's orphans become our children, since we are the subreaper; their own orphans follow once they are dead. Spares
 // the living runs and what belongs to their sessions; a child of an unknown session is a daemon that some run made.
 bool Runs::leftovers_killed() {
+  siginfo_t any{};
+  if (::waitid(P_ALL, 0, &any, WEXITED | WNOHANG | WNOWAIT) != 0 && errno == ECHILD) return true;  // mostly
   std::set<pid_t> living;
   for (const auto& [id, active] : runs_)
     if (active->phase == Phase::running) living.insert(active->pid);

@@ -75,6 +75,13 @@ Allowance allowance_of(json::object& setup, const Plugin& plugin) {
   return allowance;
 }
 
+// A library that was opened may have set handlers of its own; runs are to begin without them. Here and not in each run,
+// since no code of the plugin runs in between.
+void own_signals() {
+  for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
+  for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGPIPE}) ::signal(number, SIG_IGN);
+}
+
 UniqueFd watch_signals() {
   sigset_t watched;
   sigemptyset(&watched);
@@ -223,6 +230,7 @@ int serve_plugin(link::Channel& supervisor, link::Message& setup) {
   link::Channel front{std::move(setup.fds[1])};
   link::Channel targets{std::move(setup.fds[2])};
   if (flag_of(setup.body, "cache") && setup.fds.size() > 3) allowance.cache = std::move(setup.fds[3]);
+  own_signals();
   const UniqueFd signals = watch_signals();
   if (!signals) return failed(supervisor, Problem{"internal", "signalfd: " + errno_text(errno)});
 

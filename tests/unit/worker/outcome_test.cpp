@@ -98,6 +98,15 @@ TEST_CASE("ok without any result") {
   CHECK(outcome.problem()->detail == "the plugin returned no result");
 }
 
+TEST_CASE("a small result stands in its message") {
+  Outcome outcome;
+  take(outcome, message("result", {{"text", R"({"verdict": "done"})"}}));
+  take(outcome, message("rendering", {{"name", "text"}, {"text", "done\x1b[2J"}}));
+  CHECK(outcome.verdict() == "done");
+  REQUIRE(outcome.renderings().size() == 1);
+  CHECK(outcome.renderings()[0].second.find('\x1b') == std::string::npos);
+}
+
 TEST_CASE("the last result counts") {
   Outcome outcome;
   take(outcome, message("result", {}, R"({"verdict": "first"})"));
