@@ -5,13 +5,18 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <exception>
 #include <optional>
 #include <span>
 #include <type_traits>
+#include <variant>
 #include <vector>
 
 #include "base/clock.hpp"
@@ -48,9 +53,26 @@ class Pool {
   template <class Work>
   asio::awaitable<std::invoke_result_t<Work>> run(Work work) {
     using Value = std::invoke_result_t<Work>;
-    // A coroutine's frame keeps its parameters, so `work` lives until it is done.
-    auto body = [](Work task) -> asio::awaitable<Value> { co_return task(); };
-    co_return co_await asio::co_spawn(threads_.get_executor(), body(std::move(work)), asio::use_awaitable);
+    const asio::any_io_executor home = co_await asio::this_coro::executor;
+    std::conditional_t<std::is_void_v<Value>, std::monostate, std::optional<Value>> value;
+    std::exception_ptr thrown;
+    // One post there and one back. The frame, and so all that is referred to here, lives until the handler has run.
+    auto begin = [&](auto handler) {
+      asio::post(threads_, [&, home, handler = std::move(handler), busy = asio::make_work_guard(home)]() mutable {
+        try {
+          if constexpr (std::is_void_v<Value>)
+            work();
+          else
+            value.emplace(work());
+        } catch (...) {
+          thrown = std::current_exception();
+        }
+        asio::post(home, std::move(handler));
+      });
+    };
+    co_await asio::async_initiate<const asio::use_awaitable_t<>&, void()>(begin, asio::use_awaitable);
+    if (thrown) std::rethrow_exception(thrown);
+    if constexpr (!std::is_void_v<Value>) co_return std::move(*value);
   }
 
  private:

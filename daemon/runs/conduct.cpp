@@ -141,8 +141,8 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
   co_await artifacts_.finish(run.id);
   // What was told before the record, so that the end finds it on disk; that it has ended is told when the record, which
   // is what counts after a crash, says so.
-  co_await write_events(live, order.effect != schema::Effect::observe);
-  co_await record(live, true);
+  co_await write_events(live, live->lasting);
+  co_await record(live, live->lasting);
   audit_end(live, order);
   live->tell_state();
   live->events.add("result", result_event(run));
@@ -157,6 +157,7 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
                           {"caller", run.caller},
                           {"ms", run.duration_ms}});
   co_await prune();
+  if (!live->lasting && live->folder) co_await settle(run.id);
 }
 
 // Until its turn has come. Meanwhile it is queued, and may be cancelled.
@@ -229,7 +230,10 @@ asio::awaitable<void> Runner::hand_over(LivePtr live, const Order& order) {
 
 // Until the run's process is gone, or the deadline at which we no longer believe its plugin's process.
 asio::awaitable<void> Runner::attend(LivePtr live) {
-  if (live->started && !live->ended) co_await record(live, live->run.effect != schema::Effect::observe);
+  // That it is running, and on which process, is recorded when it turns out to take a while. What acts is on disk anyway.
+  const SteadyTime brief = now() + 100ms;
+  while (live->started && !live->ended && !live->link->gone && now() < brief) co_await live->changed.wait(brief);
+  if (live->started && !live->ended) co_await record(live, live->lasting);
   SteadyTime look{};
   while (!live->ended && !live->refused && !live->link->gone && now() < live->deadline) {
     if (artifacts_.any_open(live->run.id) && now() >= look) {
@@ -287,8 +291,13 @@ asio::awaitable<void> Runner::conclude(LivePtr live) {
   }
 
   // The run no longer speaks: the outcome is ours alone, and a large result is laid out and written on the pool.
-  auto lay_out = [live] { return answer_of(live->outcome); };
-  Answer answer = co_await pool_.run(std::move(lay_out));
+  Answer answer;
+  if (live->outcome.result().size() <= link::Outcome::max_inline) {
+    answer = answer_of(live->outcome);
+  } else {
+    auto lay_out = [live] { return answer_of(live->outcome); };
+    answer = co_await pool_.run(std::move(lay_out));
+  }
   run.paused_us = live->outcome.longest_pause_us();
   run.has_result = answer.has_result;
   run.verdict = answer.verdict;
@@ -317,14 +326,11 @@ asio::awaitable<void> Runner::conclude(LivePtr live) {
     live->kept = std::move(answer.files);
   } else {
     auto files = std::make_shared<std::map<std::string, std::string>>(std::move(answer.files));
-    auto write = [this, id = run.id, files]() -> Result<void> {
-      for (const auto& [name, text] : *files)
-        if (auto done = disk_.write(id, name, text, true); !done) return done;
-      return {};
-    };
+    auto write = [this, id = run.id, lasting = live->lasting, files] { return disk_.write(id, *files, lasting); };
     const auto written = co_await pool_.run(std::move(write));
     if (written) {
       run.bytes += answer.bytes;
+      if (answer.bytes <= 2 * link::Outcome::max_inline) live->fresh = std::move(*files);
     } else {
       // The small record may still fit where the result did not: what was written of that makes room.
       log::error("a result could not be stored", {{"run", run.id}, {"problem", written.error().detail}});
@@ -353,6 +359,12 @@ asio::awaitable<void> Runner::read_channel(LivePtr live) {
         asio::co_spawn(executor_, write_events(live, false), asio::detached);
     } else if (!co_await artifacts_.take(live, *message) && message->type != "ended") {
       // `ended` is the plugin process's word, never the run's own. Reading up to 64 MiB is work for the pool.
+      const json::value* text = message->body.if_contains("text");
+      const bool small = !text || (text->is_string() && text->get_string().size() <= link::Outcome::max_inline);
+      if (message->fds.empty() && small) {
+        live->outcome.take(*message);
+        continue;
+      }
       auto shared = std::make_shared<link::Message>(std::move(*message));
       auto work = [live, shared] { live->outcome.take(*shared); };
       co_await pool_.run(std::move(work));

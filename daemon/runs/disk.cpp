@@ -64,7 +64,10 @@ MinFree min_free_of(std::string_view text, std::optional<std::uint64_t> size) {
   return least;
 }
 
-Result<void> replace_file(int directory, const std::string& file, std::string_view text, bool durable) {
+namespace {
+
+// As replace_file(), but the directory is not synced.
+Result<void> put_file(int directory, const std::string& file, std::string_view text, bool durable) {
   const std::string beside = file + std::string(temporary);
   UniqueFd fd{::openat(directory, beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600)};
   if (!fd || !write_all(fd.get(), text) || (durable && ::fsync(fd.get()) != 0)) {
@@ -73,6 +76,13 @@ Result<void> replace_file(int directory, const std::string& file, std::string_vi
     return problem;
   }
   if (::renameat(directory, beside.c_str(), directory, file.c_str()) != 0) return refuse_write("cannot rename " + file);
+  return {};
+}
+
+}  // namespace
+
+Result<void> replace_file(int directory, const std::string& file, std::string_view text, bool durable) {
+  if (auto done = put_file(directory, file, text, durable); !done) return done;
   if (durable && ::fsync(directory) != 0) return refuse_write("cannot sync the folder of " + file);
   return {};
 }
@@ -121,19 +131,26 @@ Result<UniqueFd> Disk::folder(const std::string& id) const {
   return fd;
 }
 
-Result<void> Disk::create(const std::string& id) const {
+Result<void> Disk::create(const std::string& id, bool durable) const {
   if (::mkdirat(runs_.get(), id.c_str(), 0700) != 0) return refuse_write("cannot make the run's folder");
+  if (durable && ::fsync(runs_.get()) != 0) return refuse_write("cannot sync the runs directory");
   return {};
 }
 
 Result<void> Disk::write(const std::string& id, const std::string& file, std::string_view text, bool durable) const {
-  // What could not be read back is not written.
-  if (text.size() > (file == record_file ? max_record : max_file))
-    return refuse("no-space", file + " would have " + std::to_string(text.size()) + " bytes, which is too large");
+  return write(id, {{file, std::string(text)}}, durable);
+}
+
+Result<void> Disk::write(const std::string& id, const std::map<std::string, std::string>& files, bool durable) const {
   auto directory = folder(id);
   if (!directory) return tl::unexpected(directory.error());
-  if (auto done = replace_file(directory->get(), file, text, durable); !done) return done;
-  if (durable && ::fsync(runs_.get()) != 0) return refuse_write("cannot sync the runs directory");
+  for (const auto& [file, text] : files) {
+    // What could not be read back is not written.
+    if (text.size() > (file == record_file ? max_record : max_file))
+      return refuse("no-space", file + " would have " + std::to_string(text.size()) + " bytes, which is too large");
+    if (auto done = put_file(directory->get(), file, text, durable); !done) return done;
+  }
+  if (durable && ::fsync(directory->get()) != 0) return refuse_write("cannot sync the folder of the run");
   return {};
 }
 
@@ -148,6 +165,19 @@ Result<void> Disk::append(const std::string& id, const std::string& file, std::s
   auto directory = folder(id);
   if (!directory) return tl::unexpected(directory.error());
   return append_file(directory->get(), file, entries, durable);
+}
+
+Result<void> Disk::settle(const std::string& id) const {
+  auto directory = folder(id);
+  if (!directory) return {};
+  const int at = directory->get();
+  for (const std::string& name : names_in(at)) {
+    const UniqueFd file{::openat(at, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)};
+    if (!file && errno == ENOENT) continue;  // a file that was written beside its place, or pruned
+    if (!file || ::fsync(file.get()) != 0) return refuse_write("cannot sync " + name);
+  }
+  if (::fsync(at) != 0 || ::fsync(runs_.get()) != 0) return refuse_write("cannot sync the folder of the run");
+  return {};
 }
 
 void Disk::mend(const std::string& id, const std::string& file) const {
@@ -217,7 +247,7 @@ Result<void> Disk::sync_artifacts(const std::string& id) const {
   auto directory = folder(id);
   if (!directory) return tl::unexpected(directory.error());
   const UniqueFd artifacts = open_directory(directory->get(), "artifacts");
-  if (!artifacts || ::fsync(artifacts.get()) != 0 || ::fsync(directory->get()) != 0)
+  if (!artifacts || ::fsync(artifacts.get()) != 0 || ::fsync(directory->get()) != 0 || ::fsync(runs_.get()) != 0)
     return refuse_write("cannot sync artifacts/");
   return {};
 }
@@ -257,6 +287,19 @@ bool Disk::tidy(const std::string& id) const {
   if (::fstatat(directory->get(), "run.json", &facts, AT_SYMLINK_NOFOLLOW) == 0 && facts.st_size > 0) return true;
   remove(id);
   return false;
+}
+
+bool Disk::tidy_result(Run& run) const {
+  auto directory = folder(run.id);
+  if (!directory) return false;
+  const auto there = [&](const std::string& file) {
+    struct stat facts {};
+    return ::fstatat(directory->get(), file.c_str(), &facts, AT_SYMLINK_NOFOLLOW) == 0 && facts.st_size > 0;
+  };
+  const bool lost = run.has_result && !there("result.json");
+  if (lost) run.has_result = false;
+  return std::erase_if(run.renderings, [&](const std::string& name) { return !there(rendering_file(name)); }) > 0 ||
+         lost;
 }
 
 void Disk::tidy_artifacts(const Run& run) const {

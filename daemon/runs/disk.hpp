@@ -16,6 +16,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,13 +50,19 @@ class Disk {
   // From now on, for every thread.
   void set_min_free(MinFree min_free);
 
-  Result<void> create(const std::string& id) const;
-  // `durable`: on return it outlasts a power cut, and so does the run's folder. Otherwise it outlasts the process only.
+  // `durable`, here and below: on return it outlasts a power cut, where what it lies in does. Otherwise it outlasts the
+  // process only.
+  Result<void> create(const std::string& id, bool durable) const;
   Result<void> write(const std::string& id, const std::string& file, std::string_view text, bool durable) const;
+  // Several, by name, with one sync of the folder.
+  Result<void> write(const std::string& id, const std::map<std::string, std::string>& files, bool durable) const;
   // How large it became.
   Result<std::uint64_t> write_record(const Run& run, bool durable) const;
   // Adds whole entries to a journal; what could not be written whole is taken back.
   Result<void> append(const std::string& id, const std::string& file, std::string_view entries, bool durable) const;
+  // Syncs what was written without `durable`: results, then the record, then the folder. A folder that is gone has
+  // nothing to lose.
+  Result<void> settle(const std::string& id) const;
   // Cuts off what is torn at the end of a journal.
   void mend(const std::string& id, const std::string& file) const;
   void remove_file(const std::string& id, const std::string& file) const;
@@ -70,7 +77,7 @@ class Disk {
   };
   Result<ArtifactFile> create_artifact(const std::string& id, unsigned number) const;
   Result<UniqueFd> open_artifact(const std::string& id, unsigned number) const;
-  // On return the file's name outlasts a power cut; its content is seal()'s affair.
+  // On return the file's name outlasts a power cut, with the names above it; its content is seal()'s affair.
   Result<void> sync_artifacts(const std::string& id) const;
   void remove_artifact(const std::string& id, unsigned number) const;
 
@@ -81,6 +88,9 @@ class Disk {
   // Clears what an interrupted write left behind; removes a folder without a record (its creation or its removal was
   // interrupted, or a power cut came before the record was on disk). False when the folder is gone.
   bool tidy(const std::string& id) const;
+  // Takes out of `run` what a power cut came before: a result or renderings whose files are absent or empty. True when
+  // there was such.
+  bool tidy_result(Run& run) const;
   // Removes artifacts that the record does not name: they were never committed, or their removal was interrupted.
   void tidy_artifacts(const Run& run) const;
 
@@ -99,7 +109,7 @@ class Disk {
   std::unique_ptr<Least> least_ = std::make_unique<Least>();
 };
 
-// Writes a file beside its place, syncs it when `durable`, and renames it.
+// Writes a file beside its place, syncs it when `durable`, and renames it; syncs the directory, too.
 Result<void> replace_file(int directory, const std::string& file, std::string_view text, bool durable);
 // Adds to a file, in one piece or not at all.
 Result<void> append_file(int directory, const std::string& file, std::string_view text, bool durable);

@@ -24,6 +24,9 @@ struct Live {
   Signal changed;          // state, events, and everything below
   bool over = false;       // the last state is recorded; nothing changes any more
   bool preflight = false;  // a dry run: never stored, never listed
+  // It acts, or has a key: what it leaves outlasts a power cut before anybody hears of it. What only looks can be asked
+  // again: it is written first and synced when its caller has the answer (settle()).
+  bool lasting = false;
 
   // While it runs: what the plugin's process said about it, and the way to it.
   bool cancel_asked = false;
@@ -46,6 +49,8 @@ struct Live {
 
   // Result and renderings of a run that the disk refused, by file name. The record on disk does not know of them.
   std::map<std::string, std::string> kept;
+  // The same of a run that the disk took, where they are small: its caller is about to ask for them.
+  std::map<std::string, std::string> fresh;
 
   void move(State to);  // checks the table of moves; a move that is not in it is a bug
   void tell_state();    // as an event

@@ -67,6 +67,7 @@ tl::expected<LivePtr, Admission::Refusal> Runner::start(Order order) {
 
   auto live = std::make_shared<Live>(executor_);
   live->preflight = order.preflight;
+  live->lasting = order.effect != schema::Effect::observe || order.key;
   begin(live, order);
   Run& run = live->run;
   run.id = new_ulid();
@@ -172,8 +173,10 @@ asio::awaitable<Result<Run>> Runner::load(std::string id) {
 }
 
 asio::awaitable<Result<std::string>> Runner::read(std::string id, std::string file) {
-  if (const LivePtr found = live(id))
-    if (const auto kept = found->kept.find(file); kept != found->kept.end()) co_return kept->second;
+  if (const LivePtr found = live(id)) {
+    for (const auto* files : {&found->kept, &found->fresh})
+      if (const auto at = files->find(file); at != files->end()) co_return at->second;
+  }
   auto work = [this, id, file] { return disk_.read(id, file); };
   co_return co_await pool_.run(std::move(work));
 }
@@ -293,10 +296,10 @@ void Runner::end(const LivePtr& live, State state, std::optional<Problem> proble
 // recorded as long as there is any room; else it is not started.
 asio::awaitable<void> Runner::begin_record(LivePtr live, const Order& order) {
   const bool acts = order.effect != schema::Effect::observe;
-  auto work = [this, run = live->run, acts, key = order.key]() -> Result<std::uint64_t> {
+  auto work = [this, run = live->run, acts, lasting = live->lasting, key = order.key]() -> Result<std::uint64_t> {
     if (!acts && disk_.low()) return refuse("no-space", "less than runs.min_free is left");
-    if (auto made = disk_.create(run.id); !made) return tl::unexpected(made.error());
-    auto size = disk_.write_record(run, acts || key);
+    if (auto made = disk_.create(run.id, lasting); !made) return tl::unexpected(made.error());
+    auto size = disk_.write_record(run, lasting);
     // The record before the key: a key never names a run that nobody knows.
     if (size && key)
       if (auto kept = keys_.write(*key, run.id); !kept) size = tl::unexpected(kept.error());
@@ -368,6 +371,23 @@ asio::awaitable<void> Runner::write_events(LivePtr live, bool durable) {
       log::error("events of a run are not on disk", {{"run", live->run.id}, {"problem", written.error().detail}});
       live->events.stay_in_memory();
     }
+  }
+}
+
+// Syncs what was written of a run that only looks. One thread at a time does it, for all that ended meanwhile: a sync
+// takes long, and the others are for who waits.
+asio::awaitable<void> Runner::settle(std::string id) {
+  unsettled_.push_back(std::move(id));
+  if (settling_) co_return;
+  settling_ = true;
+  const Defer done{[this] { settling_ = false; }};
+  while (!unsettled_.empty()) {
+    auto work = [this, ids = std::exchange(unsettled_, {})] {
+      for (const std::string& each : ids)
+        if (const auto settled = disk_.settle(each); !settled)
+          log::error("a run may not outlast a power cut", {{"run", each}, {"problem", settled.error().detail}});
+    };
+    co_await pool_.run(std::move(work));
   }
 }
 

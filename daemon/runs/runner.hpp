@@ -105,6 +105,7 @@ class Runner {
   asio::awaitable<Result<void>> write_record(LivePtr live, bool durable);
   asio::awaitable<void> record(LivePtr live, bool durable);
   asio::awaitable<void> write_events(LivePtr live, bool durable);
+  asio::awaitable<void> settle(std::string id);
   void end(const LivePtr& live, State state, std::optional<Problem> problem);
   void retire(const LivePtr& live);
   void bound_kept();
@@ -118,7 +119,8 @@ class Runner {
   Admission admission_;
   Keys keys_;
   Artifacts artifacts_;
-  bool stopping_ = false, removing_ = false;
+  bool stopping_ = false, removing_ = false, settling_ = false;
+  std::vector<std::string> unsettled_;   // runs whose files are written and not synced
   std::map<std::string, LivePtr> live_;  // under way
   std::deque<LivePtr> recent_;           // over, newest last: for followers
   std::function<void(const Run&)> on_end_;

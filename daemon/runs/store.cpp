@@ -99,6 +99,10 @@ History read_history(const Disk& disk, const std::function<void(Run)>& take) {
       disk.mend(id, events_file);
       if (auto written = disk.write_record(*run, true); !written)
         log::warning("an interrupted run could not be recorded", {{"run", id}, {"problem", written.error().detail}});
+    } else if (disk.tidy_result(*run)) {
+      if (auto written = disk.write_record(*run, true); !written)
+        log::warning("a result that is lost is still in its record",
+                     {{"run", id}, {"problem", written.error().detail}});
     }
     run->record_bytes = size;
     take(std::move(*run));

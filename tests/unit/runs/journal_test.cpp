@@ -68,7 +68,7 @@ TEST_CASE("the torn end of a run's events is cut at start, when the run is recor
   run.id = new_ulid();
   run.hatch = "a.b";
   run.state = State::running;
-  REQUIRE(disk.create(run.id));
+  REQUIRE(disk.create(run.id, false));
   REQUIRE(disk.write_record(run, true));
   const std::string whole = Journal::entry(to_line({1, "state", R"({"state":"running"})"}));
   REQUIRE(disk.append(run.id, events_file, whole, true));

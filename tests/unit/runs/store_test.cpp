@@ -48,7 +48,7 @@ TEST_CASE("a run is on disk as it was written") {
   const Disk disk = *Disk::open(folder.fd.get());
   Run run = run_of("a.b", "web");
   run.verdict = "fine";
-  REQUIRE(disk.create(run.id));
+  REQUIRE(disk.create(run.id, false));
   REQUIRE(disk.write_record(run, true));
   REQUIRE(disk.write(run.id, "result.json", "{}", true));
   CHECK(disk.read_record(run.id)->verdict == "fine");
@@ -77,7 +77,7 @@ TEST_CASE("a link in place of a file of a run is not followed") {
   const Folder folder;
   const Disk disk = *Disk::open(folder.fd.get());
   const Run run = run_of("a.b", "");
-  REQUIRE(disk.create(run.id));
+  REQUIRE(disk.create(run.id, false));
   folder.write("secret", "secret");
   fs::create_symlink(folder.path / "secret", folder.path / run.id / "result.json");
   CHECK_FALSE(disk.read(run.id, "result.json"));
@@ -91,7 +91,7 @@ TEST_CASE("an artifact is hashed as it lies on disk") {
   const Folder folder;
   const Disk disk = *Disk::open(folder.fd.get());
   const Run run = run_of("a.b", "");
-  REQUIRE(disk.create(run.id));
+  REQUIRE(disk.create(run.id, false));
   auto file = disk.create_artifact(run.id, 1);
   REQUIRE(file);
   REQUIRE(write_all(file->writer.get(), "abc"));
@@ -110,7 +110,7 @@ TEST_CASE("history after a crash: what ran is crashed, leftovers are gone, the r
   const Run good = run_of("a.b", "web"), running = run_of("a.b", "web", State::running),
             queued = run_of("a.b", "", State::queued);
   for (const Run* run : {&good, &running, &queued}) {
-    REQUIRE(disk.create(run->id));
+    REQUIRE(disk.create(run->id, false));
     REQUIRE(disk.write_record(*run, true));
   }
   folder.write(good.id + "/result.json.tmp", "half a res");
@@ -153,7 +153,7 @@ TEST_CASE("a digest that follows a file as it grows is that of the whole") {
   const Folder folder;
   const Disk disk = *Disk::open(folder.fd.get());
   const Run run = run_of("a.b", "");
-  REQUIRE(disk.create(run.id));
+  REQUIRE(disk.create(run.id, false));
   auto file = disk.create_artifact(run.id, 1);
   REQUIRE(file);
   Seal seal;
@@ -180,7 +180,7 @@ TEST_CASE("artifacts that the record does not name are gone after a start, the o
   const Disk disk = *Disk::open(folder.fd.get());
   Run run = run_of("a.b", "");
   run.artifacts.push_back({"kept.txt", "text/plain", 1, std::string(64, 'a'), 2});
-  REQUIRE(disk.create(run.id));
+  REQUIRE(disk.create(run.id, false));
   for (const unsigned number : {1u, 2u, 3u}) REQUIRE(disk.create_artifact(run.id, number));
   REQUIRE(disk.sync_artifacts(run.id));
   REQUIRE(disk.write_record(run, true));
@@ -188,6 +188,24 @@ TEST_CASE("artifacts that the record does not name are gone after a start, the o
   CHECK_FALSE(disk.open_artifact(run.id, 1));
   CHECK(disk.open_artifact(run.id, 2));
   CHECK_FALSE(disk.open_artifact(run.id, 3));
+}
+
+TEST_CASE("a result that a power cut left empty is out of its record after a start") {
+  const Folder folder;
+  const Disk disk = *Disk::open(folder.fd.get());
+  Run run = run_of("a.b", "");
+  run.state = State::succeeded;
+  run.has_result = true;
+  run.renderings = {"text", "folded"};
+  REQUIRE(disk.create(run.id, true));
+  REQUIRE(disk.write(run.id, {{"result.json", ""}, {"result.txt", "done\n"}}, false));
+  REQUIRE(disk.write_record(run, false));
+  REQUIRE(disk.settle(run.id));
+  REQUIRE(history_of(disk).runs.size() == 1);
+  const Run read = *disk.read_record(run.id);
+  CHECK(read.state == State::succeeded);
+  CHECK_FALSE(read.has_result);
+  CHECK(read.renderings == std::vector<std::string>{"text"});
 }
 
 TEST_CASE("a record that a power cut left empty was never written") {
@@ -211,7 +229,7 @@ TEST_CASE("a record that could not be read back is not written") {
   const Folder folder;
   const Disk disk = *Disk::open(folder.fd.get());
   Run run = run_of("a.b", "");
-  REQUIRE(disk.create(run.id));
+  REQUIRE(disk.create(run.id, false));
   REQUIRE(disk.write_record(run, false));
   run.reason = std::string(Disk::max_record, 'x');
   CHECK_FALSE(disk.write_record(run, false));
