@@ -52,11 +52,10 @@ std::string head_of(const Request& request, const Response& response, const Fram
     cache_control = cache_control || same(name, "cache-control");
     append_field(head, name, value);
   }
-  append_field(head, "Date", date_now());
-  if (!cache_control) append_field(head, "Cache-Control", "no-store");
-  append_field(head, "X-Content-Type-Options", "nosniff");
-  append_field(head, "X-Robots-Tag", "noindex");
-  append_field(head, "Hatchd-Request-Id", request.id);
+  ((head += "Date: ") += date_now()) += "\r\n";
+  if (!cache_control) head += "Cache-Control: no-store\r\n";
+  head += "X-Content-Type-Options: nosniff\r\nX-Robots-Tag: noindex\r\nHatchd-Request-Id: ";
+  (head += request.id) += "\r\n";
 
   const bool has_length =
       !response.stream && response.status >= 200 && response.status != 204 && response.status != 304;

@@ -4,6 +4,7 @@
 #include <boost/asio/error.hpp>
 #include <boost/system/system_error.hpp>
 #include <exception>
+#include <optional>
 
 #include "base/log.hpp"
 #include "hatch/json.hpp"
@@ -127,10 +128,8 @@ Result<void> Pipeline::still_may(const access::Caller& caller, const Peer& peer,
 
 boost::asio::awaitable<Response> Pipeline::answer(const Request& request) const {
   const Router::Match match = router_.find(request.method, request.path);
-  const Format format = format_of(request, match.route ? match.route->fallback : default_format(request.path));
   Response noted;  // what the log and the metrics learn even when the request is refused
-  Result<Response> result =
-      refuse("internal", "hatchd met an error of its own", "the log names the request " + request.id);
+  std::optional<Result<Response>> result;
   try {
     result = co_await go(request, match, noted);
   } catch (const boost::system::system_error& error) {
@@ -144,12 +143,16 @@ boost::asio::awaitable<Response> Pipeline::answer(const Request& request) const 
     log::error("a handler threw", {{"request", request.id}, {"route", noted.route}});
   }
 
+  if (!result) result = refuse("internal", "hatchd met an error of its own", "the log names the request " + request.id);
+
   Response response;
-  if (result) {
-    response = std::move(*result);
+  if (*result) {
+    response = std::move(**result);
   } else {
-    response = problem_response(result.error(), request, format);
-    if (result.error().code == "method-not-allowed") response.header("Allow", join(match.allowed));
+    const Problem& problem = result->error();
+    const Format format = format_of(request, match.route ? match.route->fallback : default_format(request.path));
+    response = problem_response(problem, request, format);
+    if (problem.code == "method-not-allowed") response.header("Allow", join(match.allowed));
   }
   response.caller = std::move(noted.caller);
   response.route = std::move(noted.route);

@@ -34,12 +34,16 @@ bool is_capture(std::string_view segment) {
   return segment.size() > 2 && segment.front() == '{' && segment.back() == '}';
 }
 
-// How many segments are named literally, or -1: of two patterns that fit, the more literal one is meant.
-int fit(const Segments& pattern, const Segments& path) {
-  if (pattern.count != path.count) return -1;
+// How many segments are named literally, or -1: of two patterns that fit, the more literal one is meant. Every request
+// asks this of every route, so most are to be told apart by their first segment.
+int fit(std::string_view pattern, const Segments& path) {
   int literal = 0;
-  for (std::size_t i = 0; i < pattern.count; ++i) {
-    const std::string_view wanted = pattern.items[i], given = path.items[i];
+  pattern.remove_prefix(1);
+  for (std::size_t i = 0; i < path.count; ++i) {
+    const std::size_t end = std::min(pattern.find('/'), pattern.size());
+    const std::string_view wanted = pattern.substr(0, end), given = path.items[i];
+    if ((end == pattern.size()) != (i + 1 == path.count)) return -1;
+    pattern.remove_prefix(std::min(end + 1, pattern.size()));
     if (!is_capture(wanted)) {
       if (wanted != given) return -1;
       ++literal;
@@ -76,7 +80,8 @@ void Router::add(Route route) {
   for (const Route& other : routes_)
     if (other.method == route.method && other.pattern == route.pattern)
       throw std::logic_error("two routes for " + route.method + " " + route.pattern);
-  if (split(route.pattern).too_many) throw std::logic_error("too long a pattern: " + route.pattern);
+  if (!route.pattern.starts_with('/') || split(route.pattern).too_many)
+    throw std::logic_error("not a pattern: " + route.pattern);
   routes_.push_back(std::move(route));
 }
 
@@ -87,7 +92,7 @@ Router::Match Router::find(std::string_view method, std::string_view path) const
 
   int best = -1;
   for (const Route& route : routes_) {
-    const int literal = fit(split(route.pattern), given);
+    const int literal = fit(route.pattern, given);
     if (literal < 0 || literal < best) continue;
     if (literal > best) match.route = nullptr;
     best = literal;
@@ -100,7 +105,7 @@ Router::Match Router::find(std::string_view method, std::string_view path) const
         match.captures.emplace(pattern.items[i].substr(1, pattern.items[i].size() - 2), given.items[i]);
   } else if (best >= 0) {
     for (const Route& route : routes_) {
-      if (fit(split(route.pattern), given) != best) continue;
+      if (fit(route.pattern, given) != best) continue;
       match.allowed.push_back(route.method);
       if (route.method == "GET") match.allowed.push_back("HEAD");
     }

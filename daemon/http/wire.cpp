@@ -134,22 +134,52 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
     bool keep = true;
     if (tls_) keep = co_await shake_hands();
     while (keep && !closing_) {
-      Incoming incoming;
-      co_await receive(incoming);
-      if (incoming.lost) co_return;
-      Response response;
-      if (incoming.refusal) {
-        response = problem_response(*incoming.refusal, incoming.request,
-                                    format_of(incoming.request, default_format(incoming.request.path)));
-      } else {
-        enter(State::answering, {});
-        response = co_await exchange_->answer(incoming.request);
-        hold(incoming, response);
-      }
-      keep = incoming.keep_alive && !incoming.refusal && !exchange_->draining;
-      keep = co_await send(incoming, response, keep);
+      // Variables: g++ 12 miscompiles a co_await in the condition of an `if` within some loops.
+      const bool asked = co_await next_request();
+      if (!asked) co_return;
+      const Served served = co_await serve_one();
+      if (served == Served::lost) co_return;
+      keep = served == Served::kept;
     }
     co_await linger();
+  }
+
+  // Waits for the first byte of a request. What a request takes is made behind this, so that ten thousand idle
+  // connections have nothing of it.
+  asio::awaitable<bool> next_request() {
+    if (++requests_in_turn_ >= turn_requests) co_await yield();
+    if (first_)
+      enter(State::fresh, exchange_->limits.header_time);
+    else
+      enter(State::idle, exchange_->limits.idle_time);
+    first_ = false;
+    if (!in_.empty()) co_return true;
+    in_.shrink_to_fit();
+    // With TLS a request may have come that the socket does not show any more.
+    bool there = true;
+    if (!tls_) there = co_await wait(asio::posix::descriptor_base::wait_read);
+    if (there) there = co_await fill();
+    co_return there;
+  }
+
+  enum class Served { kept, last, lost };
+
+  asio::awaitable<Served> serve_one() {
+    Incoming incoming;
+    co_await receive(incoming);
+    if (incoming.lost) co_return Served::lost;
+    Response response;
+    if (incoming.refusal) {
+      response = problem_response(*incoming.refusal, incoming.request,
+                                  format_of(incoming.request, default_format(incoming.request.path)));
+    } else {
+      enter(State::answering, {});
+      response = co_await exchange_->answer(incoming.request);
+      hold(incoming, response);
+    }
+    const bool keep = incoming.keep_alive && !incoming.refusal && !exchange_->draining;
+    const bool sent = co_await send(incoming, response, keep);
+    co_return sent ? Served::kept : Served::last;
   }
 
   // -- TLS --
@@ -204,23 +234,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
       const auto self = weak.lock();
       return !self || self->closing_ || self->hung_up();
     };
-    if (++requests_in_turn_ >= turn_requests) co_await yield();
-
-    const Limits& limits = exchange_->limits;
-    if (first_)
-      enter(State::fresh, limits.header_time);
-    else
-      enter(State::idle, limits.idle_time);
-    first_ = false;
-    if (in_.empty()) {
-      in_.shrink_to_fit();  // ten thousand idle connections keep no buffers
-      // With TLS a request may have come that the socket does not show any more.
-      if ((!tls_ && !co_await wait(asio::posix::descriptor_base::wait_read)) || !co_await fill()) {
-        incoming.lost = true;
-        co_return;
-      }
-    }
-    enter(State::reading, limits.header_time);
+    enter(State::reading, exchange_->limits.header_time);
     incoming.began = Clock::now();
     request.id = new_ulid();
 
@@ -485,7 +499,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
         const std::size_t of_first = std::min(bytes, first.size());
         first.remove_prefix(of_first);
         second.remove_prefix(bytes - of_first);
-        enter(State::writing, exchange_->limits.write_time);
+        if (!first.empty() || !second.empty()) enter(State::writing, exchange_->limits.write_time);
       } else if (errno != EINTR) {
         if (errno != EAGAIN || !co_await wait(wants_)) co_return false;
       }

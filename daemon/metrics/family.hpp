@@ -3,8 +3,10 @@
 // is counted in one series whose labels all say "other".
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <map>
 #include <string>
 #include <string_view>
@@ -16,6 +18,15 @@ inline constexpr std::size_t max_series = 4096;
 inline constexpr std::size_t max_label = 200;  // bytes of a label's value
 
 using Labels = std::vector<std::string>;
+
+// Orders texts of either kind, so that a series can be found by views.
+struct LabelsLess {
+  using is_transparent = void;
+  template <class One, class Other>
+  bool operator()(const One& one, const Other& other) const {
+    return std::lexicographical_compare(one.begin(), one.end(), other.begin(), other.end());
+  }
+};
 
 enum class Type { counter, gauge, histogram };
 
@@ -33,8 +44,13 @@ class Family {
   explicit Family(About about) : about_(std::move(about)) {}
 
   const About& about() const { return about_; }
-  const std::map<Labels, Value>& series() const { return series_; }
+  const std::map<Labels, Value, LabelsLess>& series() const { return series_; }
 
+  // The series of these values if there is one. Copies nothing: for what every request counts.
+  Value* find(std::initializer_list<std::string_view> values) {
+    const auto found = series_.find(values);
+    return found == series_.end() ? nullptr : &found->second;
+  }
   // The series of these values; made at 0 when it is new.
   Value& at(Labels values) {
     for (std::string& value : values)
@@ -58,7 +74,7 @@ class Family {
   }
 
   About about_;
-  std::map<Labels, Value> series_;
+  std::map<Labels, Value, LabelsLess> series_;
 };
 
 class Histogram {

@@ -15,9 +15,9 @@ namespace {
 constexpr std::array readings{Reading{"queue.ping", "hatchd_queue_depth", "queue", "depth"}};
 
 // A stranger chooses the method, so only those that mean something have a series.
-std::string method_label(std::string_view method) {
+std::string_view method_label(std::string_view method) {
   for (const std::string_view known : {"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"})
-    if (method == known) return std::string(known);
+    if (method == known) return known;
   return "other";
 }
 
@@ -93,11 +93,14 @@ void Metrics::know_runs(const std::string& target) {
 }
 
 void Metrics::know_route(std::string_view method, std::string_view pattern, unsigned code) {
-  requests_.know({std::string(pattern), method_label(method), std::to_string(code)});
+  requests_.know({std::string(pattern), std::string(method_label(method)), std::to_string(code)});
 }
 
 void Metrics::request(std::string_view method, std::string_view pattern, unsigned code) {
-  ++requests_.at({pattern.empty() ? "other" : std::string(pattern), method_label(method), std::to_string(code)});
+  const std::string_view route = pattern.empty() ? "other" : pattern, label = method_label(method);
+  const std::string status = std::to_string(code);
+  std::uint64_t* known = requests_.find({route, label, status});
+  ++(known ? *known : requests_.at({std::string(route), std::string(label), status}));
 }
 
 void Metrics::run_ended(const RunEnd& run) {
