@@ -106,7 +106,7 @@ def test_remedies_are_commands_and_not_requests(demo):
             assert command == "hatchctl run stack.dump -t one"
             assert remedy_of(*command.split()[1:]) == "add --reason 'why'"
             assert daemon.ctl(*command.split()[1:], "--reason", "why").returncode == OK
-            assert remedy_of("run", "stack.dump", "puase=all") == "hatchctl describe stack.dump describes the parameters"
+            assert remedy_of("run", "stack.dump", "-t", "one", "puase=all") == "hatchctl describe stack.dump describes the parameters"
             assert remedy_of("run", "no-such.hatch") == "hatchctl hatches lists what there is"
             described = daemon.ctl("describe", "stack.dump").stdout
             assert "\nRUN\n  hatchctl run stack.dump -t one\n" in described and "curl" not in described
