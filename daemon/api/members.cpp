@@ -16,6 +16,7 @@ constexpr auto fresh = 2s;
 // The app has 200 ms to answer. The first question starts the plugin's process, too.
 constexpr std::chrono::milliseconds patience = 400ms, first_patience = 2s;
 constexpr std::size_t max_known = 512;
+constexpr std::ptrdiff_t max_open = 8;
 }  // namespace
 
 void Members::use(catalogue::Settings settings) {
@@ -37,20 +38,33 @@ runs::asio::awaitable<std::shared_ptr<const catalogue::Catalogue>> Members::look
       keys.push_back(key);
       Known& known = known_[key];
       if (!known.answered && known.stale.empty()) until = begun + first_patience;
-      if (known.asking || (known.asked != SteadyTime{} && begun < known.asked + fresh)) continue;
-      known.asking = true;
-      known.asked = begun;
-      std::shared_ptr<const catalogue::Hatch> shared(base, &family);
-      runs::asio::co_spawn(executor_, ask(std::move(shared), target), runs::asio::detached);
     }
   }
-  const auto open = [&] {
+  // A few at a time, so that the targets of a large house do not take all places for runs.
+  const auto ask_more = [&] {
+    const SteadyTime now = std::chrono::steady_clock::now();
+    auto open = std::count_if(known_.begin(), known_.end(), [](const auto& entry) { return entry.second.asking; });
+    for (const catalogue::Hatch& family : base->families())
+      for (const std::string& target : targets) {
+        const auto at = known_.find({family.id, target});
+        if (at == known_.end() || open >= max_open) continue;
+        Known& known = at->second;
+        if (!family.enabled || known.asking || (known.asked != SteadyTime{} && now < known.asked + fresh)) continue;
+        known.asking = true;
+        known.asked = now;
+        ++open;
+        std::shared_ptr<const catalogue::Hatch> shared(base, &family);
+        runs::asio::co_spawn(executor_, ask(std::move(shared), target), runs::asio::detached);
+      }
+  };
+  const auto waits = [&] {
+    ask_more();
     return std::any_of(keys.begin(), keys.end(), [&](const Key& key) {
       const auto at = known_.find(key);
       return at != known_.end() && at->second.asking;
     });
   };
-  while (open() && std::chrono::steady_clock::now() < until) co_await changed_.wait(until);
+  while (waits() && std::chrono::steady_clock::now() < until) co_await changed_.wait(until);
 
   std::vector<catalogue::Hatch> members;
   for (const catalogue::Hatch& family : base->families())

@@ -1,0 +1,1 @@
+hatchd_unit_test(app hatch_app boost_json)
