@@ -107,6 +107,7 @@ struct Table {
 
   static void progress(hatch_run* run, std::uint32_t permyriad, hatch_str note) noexcept {
     const std::string_view text = view(note).substr(0, max_note);
+    if (!of(run).has_room(text.size())) return;
     of(run).event({{"event", "progress"},
                    {"permyriad", std::min(permyriad, 10'000u)},
                    {"note", hatch::printable(of(run).mask_->text(text))}},
@@ -115,6 +116,7 @@ struct Table {
   static void log(hatch_run* run, std::uint32_t level, hatch_str message) noexcept {
     constexpr const char* names[] = {"debug", "info", "warning", "error"};
     const std::string_view text = view(message).substr(0, Host::max_piece);
+    if (!of(run).has_room(text.size())) return;
     of(run).event({{"event", "log"},
                    {"level", names[std::min(level, 3u)]},
                    {"message", hatch::printable(of(run).mask_->text(text), true)}},
@@ -276,11 +278,13 @@ void Host::call() {
 // ---- events
 // -----------------------------------------------------------------------------------------------------------
 
+bool Host::has_room(std::size_t bytes) {
+  if (events_ < max_events && event_bytes_ + bytes <= max_event_bytes) return true;
+  ++dropped_;
+  return false;
+}
+
 void Host::event(json::object body, std::size_t bytes) {
-  if (events_ >= max_events || event_bytes_ + bytes > max_event_bytes) {
-    ++dropped_;
-    return;
-  }
   // A caller who reads slowly may hold up the first event, not every one.
   if (!task_.channel.send("event", std::move(body), {}, unheard_ ? 0 : 2000)) {
     unheard_ = true;
@@ -303,7 +307,8 @@ void Host::note_dropped() {
 void Host::flush_output() { tell_output(std::exchange(output_tail_, {})); }
 
 void Host::tell_output(const std::string& text) {
-  if (!text.empty()) event({{"event", "output"}, {"text", hatch::printable(mask_->text(text), true)}}, text.size());
+  if (!text.empty() && has_room(text.size()))
+    event({{"event", "output"}, {"text", hatch::printable(mask_->text(text), true)}}, text.size());
 }
 
 // ---- the answer

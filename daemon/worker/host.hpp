@@ -31,6 +31,8 @@ class Host {
  private:
   friend struct Table;  // host.cpp: the functions of hatch_host
 
+  // Asked before a text is masked, so that a flood costs little once it is dropped; counts what finds none.
+  bool has_room(std::size_t bytes);
   void event(boost::json::object body, std::size_t bytes);
   void note_dropped();
   void flush_output();
