@@ -328,8 +328,8 @@ void start_title(char** argv) {
   std::size_t count = 0;
   for (char** variable = environ; *variable; ++variable, ++count)
     if (*variable == end) end += std::strlen(*variable) + 1;
-  // Never freed: getenv() hands out pointers into it for the life of the process.
-  static std::vector<char*> copies;
+  // Never freed, nor at exit: getenv() hands out pointers into it for the life of the process.
+  static std::vector<char*>& copies = *new std::vector<char*>;
   for (std::size_t i = 0; i < count; ++i) copies.push_back(::strdup(environ[i]));
   copies.push_back(nullptr);
   environ = copies.data();
