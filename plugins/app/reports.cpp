@@ -25,14 +25,8 @@ constexpr auto pace = 20ms;
 constexpr auto quiet = 200ms;      // nothing more of the entry came for so long: it is whole
 constexpr auto elsewhere = 300ms;  // once it arrived at one place, so long for the others
 
-std::string link_of(int directory, const std::string& name) {
-  char buffer[4096];
-  const ssize_t n = ::readlinkat(directory, name.c_str(), buffer, sizeof buffer);
-  return n > 0 ? std::string(buffer, static_cast<std::size_t>(n)) : std::string();
-}
-
 bool is_written(int proc_fd, const std::string& number) {
-  const Fd info{::openat(proc_fd, ("fdinfo/" + number).c_str(), O_RDONLY | O_CLOEXEC)};
+  const stack::UniqueFd info{::openat(proc_fd, ("fdinfo/" + number).c_str(), O_RDONLY | O_CLOEXEC)};
   char buffer[512];
   const ssize_t n = info ? ::read(info.get(), buffer, sizeof buffer - 1) : -1;
   if (n <= 0) return false;
@@ -98,7 +92,7 @@ std::string entry_around(std::string_view text, std::string_view mark) {
   return std::string(entry);
 }
 
-void Logs::add(std::string where, Fd fd) {
+void Logs::add(std::string where, stack::UniqueFd fd) {
   struct stat info {};
   if (files_.size() >= max_files || ::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) return;
   for (const File& file : files_)
@@ -111,9 +105,9 @@ Logs Logs::open(const hatch::Run& run) {
   const std::vector<hatch_process> processes = run.processes();
   for (std::uint32_t i = 0; i < processes.size(); ++i)
     if (processes[i].main)
-      if (Fd log{run.target_file(i, HATCH_FILE_LOG)}; log) {
+      if (stack::UniqueFd log{run.target_file(i, HATCH_FILE_LOG)}; log) {
         const std::string self = "/proc/self/fd/" + std::to_string(log.get());
-        logs.add(link_of(AT_FDCWD, self), std::move(log));
+        logs.add(stack::link_below(AT_FDCWD, self).value_or(""), std::move(log));
       }
   std::set<std::string> blind;
   for (const hatch_process& process : processes) {
@@ -129,7 +123,7 @@ Logs Logs::open(const hatch::Run& run) {
     while (const dirent* entry = ::readdir(listing.get())) {
       const std::string number = entry->d_name;
       if (number.front() == '.' || ++seen > max_descriptors) continue;
-      const std::string path = link_of(::dirfd(listing.get()), number);
+      const std::string path = stack::link_below(::dirfd(listing.get()), number).value_or("");
       const bool standard = number == "1" || number == "2";
       struct stat info {};
       if (::fstatat(::dirfd(listing.get()), number.c_str(), &info, 0) != 0) continue;
@@ -144,7 +138,8 @@ Logs Logs::open(const hatch::Run& run) {
         continue;
       }
       if (!(standard || looks_like_a_log(path)) || !is_written(process.proc_fd, number)) continue;
-      Fd file{::openat(process.proc_fd, ("fd/" + number).c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)};
+      stack::UniqueFd file{
+          ::openat(process.proc_fd, ("fd/" + number).c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)};
       if (file)
         logs.add(path, std::move(file));
       else

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "app/fd.hpp"
 #include "hatch/hatch.hpp"
+#include "stack/procfs.hpp"
 
 namespace app {
 
@@ -36,14 +36,14 @@ class Logs {
  private:
   struct File {
     std::string where;
-    Fd fd;
+    stack::UniqueFd fd;
     dev_t device = 0;
     ino_t inode = 0;
     off_t at = 0;
     std::string text;  // what was added, the last of it
     double found_ms = -1;
   };
-  void add(std::string where, Fd fd);
+  void add(std::string where, stack::UniqueFd fd);
   static bool grow(File& file);
 
   std::vector<File> files_;

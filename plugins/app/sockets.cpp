@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 
 namespace app {
@@ -18,34 +17,22 @@ namespace {
 constexpr std::size_t max_environment = 1024 * 1024;
 constexpr std::size_t max_status = 16 * 1024;
 
-std::string read_all(int fd, std::size_t limit) {
-  std::string text;
-  char buffer[16384];
-  while (text.size() < limit) {
-    const ssize_t n = ::read(fd, buffer, std::min(sizeof buffer, limit - text.size()));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    text.append(buffer, static_cast<std::size_t>(n));
-  }
-  return text;
-}
-
 // Links within the target's root are the target's own; the way never leads out of it.
-Fd open_folder(int root, const std::string& path) {
+stack::UniqueFd open_folder(int root, const std::string& path) {
   open_how how{};
   how.flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-  return Fd{static_cast<int>(::syscall(SYS_openat2, root, path.c_str(), &how, sizeof how))};
+  return stack::UniqueFd{static_cast<int>(::syscall(SYS_openat2, root, path.c_str(), &how, sizeof how))};
 }
 
 // 0, or the errno of the attempt. Never waits: a queue that is full is EAGAIN.
-int connect_to(int folder, const std::string& name, Fd& out) {
+int connect_to(int folder, const std::string& name, stack::UniqueFd& out) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const std::string path = "/proc/self/fd/" + std::to_string(folder) + "/" + name;
   if (path.size() >= sizeof address.sun_path) return ENAMETOOLONG;
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  Fd fd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  stack::UniqueFd fd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   if (!fd) return errno;
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return errno;
   out = std::move(fd);
@@ -75,14 +62,14 @@ void lacks(Door& door, const std::string& what, int error, const char* right, co
 
 // True: the way ends here, whether there was a socket or a reason.
 bool try_folder(Door& door, int root, const std::string& folder, const std::string& name, int connections) {
-  const Fd directory = open_folder(root, folder);
+  const stack::UniqueFd directory = open_folder(root, folder);
   if (!directory) {
     if (errno != EACCES && errno != EPERM) return false;
     lacks(door, folder, errno, "dac_read_search",
           "give hatchd the capability dac_read_search, or share the folder with it by the group hatch-app");
     return false;  // the next one may do
   }
-  Fd first;
+  stack::UniqueFd first;
   const int error = connect_to(directory.get(), name, first);
   if (error == ENOENT) return false;
   door.path = folder + "/" + name;
@@ -96,7 +83,7 @@ bool try_folder(Door& door, int root, const std::string& folder, const std::stri
     door.why = "process " + std::to_string(pid) + " serves it, which is not the process that it is named after";
     return true;
   }
-  Fd second;
+  stack::UniqueFd second;
   if (connections > 1 &&
       (connect_to(directory.get(), name, second) != 0 || listener_of(second.get()) != door.process.pid)) {
     door.why = sentence_of(EAGAIN);
@@ -126,16 +113,8 @@ std::string hatch_dir(std::string_view environ) {
 }
 
 int inner_pid(std::string_view status, int fallback) {
-  constexpr std::string_view key = "\nNSpid:";
-  const std::size_t at = status.find(key);
-  if (at == std::string_view::npos) return fallback;
-  std::string_view line = status.substr(at + key.size());
-  line = line.substr(0, line.find('\n'));
-  const std::size_t blank = line.find_last_of(" \t");
-  if (blank != std::string_view::npos) line.remove_prefix(blank + 1);
-  int pid = 0;
-  const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), pid);
-  return error == std::errc() && end == line.data() + line.size() && pid > 0 ? pid : fallback;
+  const pid_t number = stack::own_number(status);
+  return number > 0 ? number : fallback;
 }
 
 std::vector<Door> find_doors(const hatch::Run& run, int connections) {
@@ -145,16 +124,17 @@ std::vector<Door> find_doors(const hatch::Run& run, int connections) {
     run.check();
     Door& door = doors.emplace_back();
     door.process = processes[i];
-    const Fd status{::openat(door.process.proc_fd, "status", O_RDONLY | O_CLOEXEC)};
-    const int pid = inner_pid(status ? read_all(status.get(), max_status) : std::string(), door.process.pid);
-    const Fd root{::openat(door.process.proc_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    const int pid =
+        inner_pid(stack::read_below(door.process.proc_fd, "status", max_status).value_or(""), door.process.pid);
+    const stack::UniqueFd root{::openat(door.process.proc_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC)};
     if (!root) {
       lacks(door, "its root directory", errno, "sys_ptrace",
             "give hatchd the capability sys_ptrace, or run it as the target's user");
       continue;
     }
-    const Fd environment{run.target_file(i, HATCH_FILE_ENVIRONMENT)};
-    const std::string configured = environment ? hatch_dir(read_all(environment.get(), max_environment)) : "";
+    const stack::UniqueFd environment{run.target_file(i, HATCH_FILE_ENVIRONMENT)};
+    const std::string configured =
+        environment ? hatch_dir(stack::read_all(environment.get(), max_environment).value_or("")) : "";
     std::vector<std::string> folders{"/run/hatch-app", "/tmp/hatch-app-" + std::to_string(door.process.uid)};
     if (!configured.empty()) folders = {configured};
     const std::string name = std::to_string(pid) + ".sock";

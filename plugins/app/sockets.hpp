@@ -9,17 +9,17 @@
 #include <string_view>
 #include <vector>
 
-#include "app/fd.hpp"
 #include "hatch/hatch.hpp"
+#include "stack/procfs.hpp"
 
 namespace app {
 
 struct Door {
   hatch_process process{};
-  std::string path;             // as the target sees it; empty: it has none
-  std::string why;              // why it cannot be used, a sentence; empty: it can, or there is none
-  std::string missing, remedy;  // the right that lacks, if that is why
-  Fd first, second;             // two connections, made while there are rights to: each carries one request
+  std::string path;               // as the target sees it; empty: it has none
+  std::string why;                // why it cannot be used, a sentence; empty: it can, or there is none
+  std::string missing, remedy;    // the right that lacks, if that is why
+  stack::UniqueFd first, second;  // two connections, made while there are rights to: each carries one request
 
   bool usable() const { return static_cast<bool>(first); }
 };

@@ -1,5 +1,4 @@
 // kind signal: one signal to the main process of the target, where it has a meaning there.
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/syscall.h>
 
@@ -7,6 +6,7 @@
 
 #include "recipe/log.hpp"
 #include "recipe/recipe.hpp"
+#include "stack/procfs.hpp"
 
 namespace recipe {
 namespace {
@@ -36,21 +36,10 @@ hatch_process main_process(const hatch::Run& run) {
   throw hatch::Failure("the target has no process");
 }
 
-// The mask of that name in /proc/PID/status: bit n-1 is signal n (proc(5)).
-bool has(const hatch_process& process, const std::string& mask, int number) {
-  const int fd = ::openat(process.proc_fd, "status", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) throw hatch::Failure("process " + std::to_string(process.pid) + " has ended");
-  char text[8192];
-  const ssize_t n = ::read(fd, text, sizeof text);
-  ::close(fd);
-  const std::string_view status{text, n > 0 ? static_cast<std::size_t>(n) : 0};
-  const std::size_t at = status.find("\n" + mask + ":\t");
-  std::uint64_t bits = 0;
-  if (at != status.npos) {
-    const char* begin = status.data() + at + mask.size() + 3;
-    std::from_chars(begin, status.data() + status.size(), bits, 16);
-  }
-  return bits >> (number - 1) & 1;
+std::string status_of(const hatch_process& process) {
+  const auto status = stack::read_below(process.proc_fd, "status", 16 * 1024);
+  if (!status) throw hatch::Failure("process " + std::to_string(process.pid) + " has ended");
+  return *status;
 }
 
 // What a signal does where nobody catches it (signal(7)).
@@ -71,9 +60,10 @@ Plan plan(const hatch::Run& run, const Recipe& recipe) {
   if (plan.number == 0) throw hatch::Failure("there is no signal " + plan.name + " here");
   const std::string who = "process " + std::to_string(plan.process.pid);
   const bool disrupts = text_at(recipe.written(), "effect") == "disrupt";
-  if (has(plan.process, "SigCgt", plan.number))
+  const std::string status = status_of(plan.process);
+  if (stack::has_signal(status, "SigCgt", plan.number))
     plan.meaning = "which catches it";
-  else if (has(plan.process, "SigIgn", plan.number))
+  else if (stack::has_signal(status, "SigIgn", plan.number))
     throw hatch::Failure(who + " ignores SIG" + plan.name + ": nothing would come of it");
   else if (ends_or_stops(plan.number) && !disrupts)
     throw hatch::Failure(who + " does not catch SIG" + plan.name +

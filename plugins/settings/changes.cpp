@@ -97,7 +97,7 @@ std::optional<Snapshot> load(int cache, const std::string& run) {
   if (cache < 0) return std::nullopt;
   const stack::UniqueFd file{::openat(cache, (run + std::string(suffix)).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
   if (!file) return std::nullopt;
-  const auto text = read_all(file.get(), snapshot_limit);
+  const auto text = stack::read_all(file.get(), snapshot_limit);
   if (!text) return std::nullopt;
   std::optional<Snapshot> snapshot;
   bool whole = true;

@@ -24,7 +24,7 @@ Section clock(const Subject& subject) {
   section.add("now", iso(std::time(nullptr)));
   const int proc = subject.process.proc_fd;
   // What the C library takes when TZ is not set (tzset(3)). The link is read, not followed: its text is the answer.
-  if (const auto zone = link_below(proc, "root/etc/localtime")) {
+  if (const auto zone = stack::link_below(proc, "root/etc/localtime")) {
     const std::size_t names = zone->find("zoneinfo/");
     section.add("zone", names == zone->npos ? *zone : zone->substr(names + 9));
     section.add("zone_from", "/etc/localtime");

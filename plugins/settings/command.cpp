@@ -1,7 +1,4 @@
 // The command line, and the small helpers that all sections share.
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstring>
 
@@ -25,14 +22,6 @@ Section& Section::missing(std::string_view what, int error) {
   if (!trouble.empty()) trouble += "; ";
   trouble.append(what).append(": ").append(std::strerror(error));
   return *this;
-}
-
-std::optional<std::string> link_below(int directory, const std::string& path) {
-  std::string target(4096, '\0');
-  const ssize_t n = ::readlinkat(directory, path.c_str(), target.data(), target.size());
-  if (n < 0) return std::nullopt;
-  target.resize(static_cast<std::size_t>(n));
-  return target;
 }
 
 std::vector<std::string_view> words(std::string_view line) {

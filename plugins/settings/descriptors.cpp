@@ -85,7 +85,7 @@ Section descriptors(const Subject& subject) {
   std::vector<Row> rows;
   for (const int number : numbers) {
     const std::string name = std::to_string(number);
-    const auto target = link_below(subject.process.proc_fd, "fd/" + name);
+    const auto target = stack::link_below(subject.process.proc_fd, "fd/" + name);
     if (!target) continue;  // closed meanwhile
     const std::string kind = kind_of(*target);
     ++kinds[kind];

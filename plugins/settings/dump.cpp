@@ -90,9 +90,11 @@ struct Dump {
     check_sections();
     const auto [index, process] = chosen(run);
     const hatch::Mask mask = hatch::mask_of(run);
-    settings::Subject subject{{process.pid, process.pidfd, process.proc_fd}, {}, mask, values};
-    if (const auto maps = stack::read_below(process.proc_fd, "maps", maps_limit))
+    settings::Subject subject{{process.pid, process.pidfd, process.proc_fd}, {}, {}, mask, values};
+    if (const auto maps = stack::read_below(process.proc_fd, "maps", maps_limit)) {
       subject.mappings = stack::parse_maps(*maps);
+      subject.modules = stack::group_modules(subject.mappings);
+    }
 
     const auto begin = std::chrono::steady_clock::now();
     std::vector<Section> all = read(run, subject, index);
@@ -237,7 +239,7 @@ struct Dump {
     const int file = run.target_file(index, HATCH_FILE_ENVIRONMENT);
     const stack::UniqueFd closes{file};
     if (file < 0) throw hatch::Failure("the environment may not be read: " + std::string(std::strerror(-file)));
-    const auto text = settings::read_all(file, settings::environment_limit);
+    const auto text = stack::read_all(file, settings::environment_limit);
     if (!text) throw hatch::Failure("the environment could not be read: " + std::string(std::strerror(errno)));
     hatch::Object revealed;
     std::string absent;

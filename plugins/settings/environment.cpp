@@ -1,7 +1,4 @@
 // The environment as the process was started with it: later changes by setenv(3) are in its memory alone (proc(5)).
-#include <sys/types.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 
@@ -25,24 +22,10 @@ std::vector<Row> parse_environment(std::string_view text) {
   return all;
 }
 
-std::optional<std::string> read_all(int fd, std::size_t limit) {
-  std::string text;
-  for (;;) {
-    const std::size_t had = text.size();
-    if (had >= limit) return text;
-    text.resize(std::min(had + 64 * 1024, limit));
-    const ssize_t n = ::read(fd, text.data() + had, text.size() - had);
-    text.resize(had + static_cast<std::size_t>(std::max<ssize_t>(n, 0)));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return std::nullopt;
-    if (n == 0) return text;
-  }
-}
-
 Section environment(const Subject& subject, int environ_fd) {
   Section section{"environment"};
   if (environ_fd < 0) return section.missing("environ", -environ_fd);
-  const auto text = read_all(environ_fd, environment_limit);
+  const auto text = stack::read_all(environ_fd, environment_limit);
   if (!text) return section.missing("environ", errno);
   if (text->size() == environment_limit) section.trouble = "the environment is longer than the 1 MiB that is shown";
   for (Row& variable : parse_environment(*text)) {

@@ -11,7 +11,4 @@ constexpr std::size_t max_variables = 8192;
 // By name, each once; what is no NAME=value is left out.
 std::vector<Row> parse_environment(std::string_view text);
 
-// The first `limit` bytes from where the descriptor stands; nullopt with errno set.
-std::optional<std::string> read_all(int fd, std::size_t limit);
-
 }  // namespace settings

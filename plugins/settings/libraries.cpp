@@ -5,7 +5,6 @@
 #include <cerrno>
 
 #include "settings/section.hpp"
-#include "stack/modules.hpp"
 
 namespace settings {
 namespace {
@@ -28,7 +27,7 @@ Section libraries(const Subject& subject) {
   Section section{"libraries"};
   if (subject.mappings.empty()) return section.missing("maps", EACCES);
   hatch::Array list;
-  for (const stack::Module& module : stack::group_modules(subject.mappings)) {
+  for (const stack::Module& module : subject.modules) {
     if (!module.path.starts_with('/')) continue;  // the vdso
     const std::string version = version_of(module.name());
     // The path as the target sees it: another file there now is an upgrade that the process has not taken part in.

@@ -117,7 +117,7 @@ Section process(const Subject& subject) {
   section.add("name", value("Name"));
   static constexpr Pair links[] = {{"executable", "exe"}, {"working_directory", "cwd"}, {"root", "root"}};
   for (const auto& [member, link] : links) {
-    if (const auto path = link_below(proc, link))
+    if (const auto path = stack::link_below(proc, link))
       section.add(member, *path);
     else
       section.missing(link, errno);

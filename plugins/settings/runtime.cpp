@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "stack/memory.hpp"
-#include "stack/modules.hpp"
 
 namespace settings {
 namespace {
@@ -84,7 +83,7 @@ std::vector<PerfEntry> parse_perf_data(std::string_view bytes) {
 Section runtime(const Subject& subject) {
   Section section{"runtime"};
   std::string kind = "native", version;
-  for (const stack::Module& module : stack::group_modules(subject.mappings)) {
+  for (const stack::Module& module : subject.modules) {
     const std::string_view name = module.name();
     for (const char* prefix : {"libpython", "python"})
       if (std::string digits = digits_behind(name, prefix); !digits.empty()) kind = "python", version = digits;

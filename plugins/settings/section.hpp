@@ -18,6 +18,7 @@ namespace settings {
 struct Subject {
   stack::Process process;
   std::vector<stack::Mapping> mappings;  // ascending; empty when they may not be read
+  std::vector<stack::Module> modules;    // what of them are programs and libraries
   const hatch::Mask& mask;
   bool values = false;  // or names alone
 };
@@ -52,9 +53,6 @@ struct Section {
 
   hatch::Object object;
 };
-
-// Where a symbolic link below /proc/PID leads; nullopt with errno set.
-std::optional<std::string> link_below(int directory, const std::string& path);
 
 // The words of one line, separated by blanks.
 std::vector<std::string_view> words(std::string_view line);

@@ -113,7 +113,7 @@ Section sockets(const Subject& subject) {
     parse_unix_table(*table, known);
   hatch::Array list;
   for (const int number : numbers) {
-    const auto target = link_below(subject.process.proc_fd, "fd/" + std::to_string(number));
+    const auto target = stack::link_below(subject.process.proc_fd, "fd/" + std::to_string(number));
     const auto inode = target ? socket_inode(*target) : std::nullopt;
     if (!inode) continue;
     const auto at = known.find(*inode);

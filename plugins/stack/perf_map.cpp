@@ -23,22 +23,12 @@ std::uint64_t number_in(std::string_view text) {
 std::string read_perf_map(const Process& process) {
   const auto status = read_below(process.proc_fd, "status", 16 * 1024);
   if (!status) return {};
-  // The last number is the one that the process knows itself by.
-  const std::string_view numbers = status_value(*status, "NSpid");
-  const std::string path = "/tmp/perf-" + std::string(numbers.substr(numbers.find_last_of("\t ") + 1)) + ".map";
+  const std::string path = "/tmp/perf-" + std::to_string(own_number(*status)) + ".map";
   const UniqueFd file = open_below_root(process.proc_fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
   struct stat info {};
   if (!file || ::fstat(file.get(), &info) < 0 || !S_ISREG(info.st_mode) || info.st_nlink != 1) return {};
   if (info.st_uid != 0 && info.st_uid != number_in(status_value(*status, "Uid"))) return {};
-  std::string text(std::min<std::size_t>(static_cast<std::size_t>(info.st_size), map_limit), '\0');
-  std::size_t got = 0;
-  while (got < text.size()) {
-    const ssize_t n = ::read(file.get(), text.data() + got, text.size() - got);
-    if (n <= 0) break;
-    got += static_cast<std::size_t>(n);
-  }
-  text.resize(got);
-  return text;
+  return read_all(file.get(), map_limit).value_or("");
 }
 
 // A line is "START SIZE name", both in hexadecimal; the name may hold blanks.

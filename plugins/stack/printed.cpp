@@ -11,14 +11,6 @@ namespace {
 
 constexpr std::size_t max_printed_threads = 20'000;
 
-std::string link_of(const Process& process, int number) {
-  std::string target(4096, '\0');
-  const ssize_t n =
-      ::readlinkat(process.proc_fd, ("fd/" + std::to_string(number)).c_str(), target.data(), target.size());
-  target.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
-  return target;
-}
-
 std::string_view take_line(std::string_view& text) {
   const std::size_t end = std::min(text.find('\n'), text.size());
   const std::string_view line = text.substr(0, end);
@@ -29,7 +21,7 @@ std::string_view take_line(std::string_view& text) {
 }  // namespace
 
 std::string Printed::follow(const Process& process, int number) {
-  const std::string link = link_of(process, number);
+  const std::string link = link_below(process.proc_fd, "fd/" + std::to_string(number)).value_or("");
   if (link.empty()) return "closed, or it may not be looked at";
   struct stat info {};
   if (::fstatat(process.proc_fd, ("fd/" + std::to_string(number)).c_str(), &info, 0) != 0) return "not to be looked at";

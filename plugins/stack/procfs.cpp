@@ -6,18 +6,23 @@
 #include <sys/syscall.h>
 
 #include <cerrno>
+#include <charconv>
+#include <cstdint>
 
 namespace stack {
 
 std::optional<std::string> read_below(int directory, const std::string& path, std::size_t limit) {
   const UniqueFd file{::openat(directory, path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY)};
-  if (!file) return std::nullopt;
+  return file ? read_all(file.get(), limit) : std::nullopt;
+}
+
+std::optional<std::string> read_all(int fd, std::size_t limit) {
   std::string text;
   std::size_t chunk = 1024;  // most files of /proc are small, and one read is one consistent answer
   while (text.size() < limit) {
     const std::size_t had = text.size();
     text.resize(had + std::min(chunk, limit - had));
-    const ssize_t n = ::read(file.get(), text.data() + had, text.size() - had);
+    const ssize_t n = ::read(fd, text.data() + had, text.size() - had);
     if (n < 0 && errno == EINTR) {
       text.resize(had);
       continue;
@@ -39,6 +44,14 @@ UniqueFd open_below_root(int proc_fd, const std::string& path, int flags) {
   return UniqueFd{static_cast<int>(::syscall(SYS_openat2, root.get(), path.c_str(), &how, sizeof how))};
 }
 
+std::optional<std::string> link_below(int directory, const std::string& path) {
+  std::string target(4096, '\0');
+  const ssize_t n = ::readlinkat(directory, path.c_str(), target.data(), target.size());
+  if (n < 0) return std::nullopt;
+  target.resize(static_cast<std::size_t>(n));
+  return target;
+}
+
 std::optional<Stat> parse_stat(std::string_view text) {
   const std::size_t open = text.find('('), close = text.rfind(')');
   if (open == text.npos || close == text.npos || close < open || close + 2 >= text.size()) return std::nullopt;
@@ -57,6 +70,21 @@ std::string_view status_value(std::string_view status, std::string_view key) {
     at = end + 1;
   }
   return {};
+}
+
+bool has_signal(std::string_view status, std::string_view set, int signal) {
+  const std::string_view text = status_value(status, set);
+  std::uint64_t bits = 0;
+  std::from_chars(text.data(), text.data() + text.size(), bits, 16);
+  return bits >> (signal - 1) & 1;
+}
+
+pid_t own_number(std::string_view status) {
+  const std::string_view numbers = status_value(status, "NSpid");
+  pid_t number = 0;
+  const std::size_t last = numbers.find_last_of("\t ") + 1;  // npos + 1 is 0
+  std::from_chars(numbers.data() + last, numbers.data() + numbers.size(), number);
+  return number;
 }
 
 bool has_ended(int pidfd, int proc_fd, int wait_ms) {

@@ -39,6 +39,12 @@ std::optional<std::string> read_below(int directory, const std::string& path, st
 // open(2), O_CLOEXEC added. None: errno is set.
 UniqueFd open_below_root(int proc_fd, const std::string& path, int flags);
 
+// The first `limit` bytes from where the descriptor stands; nullopt with errno set.
+std::optional<std::string> read_all(int fd, std::size_t limit);
+
+// Where a symbolic link below `directory` leads; nullopt with errno set.
+std::optional<std::string> link_below(int directory, const std::string& path);
+
 struct Stat {
   std::string name;  // raw: a thread may call itself anything
   char state = '?';
@@ -48,6 +54,13 @@ std::optional<Stat> parse_stat(std::string_view text);
 
 // The value of `key` in a status file, without blanks around it; empty when it is not there.
 std::string_view status_value(std::string_view status, std::string_view key);
+
+// Is the signal in a set of a status file: "SigCgt" (caught), "SigIgn" (ignored)? Bit n-1 is signal n (proc(5)).
+bool has_signal(std::string_view status, std::string_view set, int signal);
+
+// What a process or thread calls itself: its number in the innermost pid namespace, which NSpid has last; 0 when the
+// status file does not say.
+pid_t own_number(std::string_view status);
 
 // A process that has ended, zombie or not. `pidfd` may be -1: then it is asked of /proc. `wait_ms`: how long to wait
 // for an end that is under way.

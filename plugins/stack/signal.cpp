@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <sys/syscall.h>
 
-#include <charconv>
 #include <thread>
 
 #include "stack/jvm/thread_dump.hpp"
@@ -38,13 +37,6 @@ struct Addressee {
   std::string status, command;
   Kind kind = Kind::other;
 };
-
-bool has_signal(std::string_view status, std::string_view set, int number) {
-  const std::string_view text = status_value(status, set);
-  std::uint64_t bits = 0;
-  std::from_chars(text.data(), text.data() + text.size(), bits, 16);
-  return (bits >> (number - 1)) & 1;
-}
 
 std::string command_of(int proc_fd) { return read_below(proc_fd, "cmdline", 64 * 1024).value_or(""); }
 

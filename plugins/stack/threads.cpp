@@ -42,18 +42,6 @@ std::size_t add_new_threads(int proc_fd, std::vector<ThreadCopy>& threads, std::
   return added;
 }
 
-namespace {
-
-// The number of the innermost namespace, which NSpid has last.
-pid_t innermost(std::string_view numbers) {
-  numbers.remove_prefix(numbers.find_last_of(" \t") + 1);
-  pid_t number = 0;
-  std::from_chars(numbers.data(), numbers.data() + numbers.size(), number);
-  return number;
-}
-
-}  // namespace
-
 KernelThreads threads_by_own_number(int proc_fd) {
   KernelThreads all;
   const auto own = read_below(proc_fd, "status", 16 * 1024);
@@ -66,7 +54,7 @@ KernelThreads threads_by_own_number(int proc_fd) {
     pid_t number = tid;
     if (!one_namespace) {
       const auto status = read_below(proc_fd, folder + "status", 16 * 1024);
-      number = status ? innermost(status_value(*status, "NSpid")) : 0;
+      number = status ? own_number(*status) : 0;
     }
     if (number > 0) all[number] = {tid, stat->state == 'R'};
   }

@@ -49,13 +49,6 @@ bool number_at(std::string_view value, unsigned n, Number& number) {
   }
 }
 
-bool has_signal(std::string_view status, std::string_view set, int number) {
-  const std::string_view text = status_value(status, set);
-  std::uint64_t bits = 0;
-  std::from_chars(text.data(), text.data() + text.size(), bits, 16);
-  return (bits >> (number - 1)) & 1;
-}
-
 Trouble other(std::string detail, std::string remedy = {}) {
   return {Trouble::Kind::other, std::move(detail), {}, std::move(remedy)};
 }
@@ -164,9 +157,9 @@ class Attach {
     const auto status = read_below(process_.proc_fd, thread + "status", 16 * 1024);
     const auto process = read_below(process_.proc_fd, "status", 16 * 1024);
     if (!status || !process) return fail(gone(process_.pid));
-    const std::string_view numbers = status_value(*process, "NSpid");
-    if (!number_at(numbers.substr(numbers.find_last_of(" \t") + 1), 0, own_pid_) ||
-        !number_at(status_value(*status, "Uid"), 1, ids_.uid) || !number_at(status_value(*status, "Gid"), 1, ids_.gid))
+    own_pid_ = own_number(*process);
+    if (own_pid_ == 0 || !number_at(status_value(*status, "Uid"), 1, ids_.uid) ||
+        !number_at(status_value(*status, "Gid"), 1, ids_.gid))
       return fail(other("/proc/" + std::to_string(process_.pid) + "/status does not say who it is"));
     if (const std::string_view state = status_value(*status, "State"); state.starts_with('T') || state.starts_with('t'))
       return fail(other("the process is stopped, so its VM cannot answer", "continue it (kill -CONT)"));

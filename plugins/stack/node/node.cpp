@@ -34,10 +34,7 @@ constexpr std::size_t max_name = 1024;
 
 bool is_caught(const Process& process, pid_t living, int signal) {
   const auto status = read_below(process.proc_fd, "task/" + std::to_string(living) + "/status", 16 * 1024);
-  const std::string_view mask = status ? status_value(*status, "SigCgt") : std::string_view{};
-  std::uint64_t bits = 0;
-  return std::from_chars(mask.data(), mask.data() + mask.size(), bits, 16).ec == std::errc{} &&
-         (bits >> (signal - 1) & 1) != 0;
+  return status && has_signal(*status, "SigCgt", signal);
 }
 
 // What the main thread is blocked in, where that keeps it from noticing anything; empty: it runs, or waits for events.

@@ -11,15 +11,6 @@
 namespace stack::python {
 namespace {
 
-// The last number of "NSpid:\t4711\t12" is the innermost (proc(5)); 0: there is none.
-pid_t innermost(std::string_view numbers) {
-  const std::size_t last = numbers.find_last_of("\t ");
-  const std::string_view text = last == numbers.npos ? numbers : numbers.substr(last + 1);
-  pid_t number = 0;
-  std::from_chars(text.data(), text.data() + text.size(), number);
-  return number;
-}
-
 // "202 0x7f00 0x89 …": the call and its first argument; or "running", or "-1 …" outside of a call.
 std::pair<std::int64_t, std::uint64_t> parse_call(std::string_view text) {
   std::int64_t call = -1;
@@ -43,7 +34,7 @@ KernelThreads::KernelThreads(const Process& process) : process_(process) {
     pid_t inner = tid;
     if (nested)
       if (const auto own = read_below(process.proc_fd, "task/" + std::to_string(tid) + "/status", 16 * 1024))
-        inner = innermost(status_value(*own, "NSpid"));
+        inner = own_number(*own);
     outer_.emplace(inner, tid);
   }
 }
