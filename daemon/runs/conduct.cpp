@@ -223,6 +223,7 @@ asio::awaitable<void> Runner::hand_over(LivePtr live, const Order& order) {
     }
     run.started = rfc3339(std::chrono::system_clock::now());
     live->move(State::running);
+    if (!live->preflight) store_.put(run);  // who lists what is running finds it before the record says so
     live->tell_state();
     live->changed.notify();
   }

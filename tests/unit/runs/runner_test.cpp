@@ -399,6 +399,26 @@ TEST_CASE("a queued run can be cancelled, and a stop ends it, without its proces
   CHECK(begun == 1);
 }
 
+TEST_CASE("a run is listed as running as soon as it says so") {
+  House house;
+  std::promise<void> over;
+  house.acts = {[done = over.get_future().share()](FakeRun& run) {
+    run.started();
+    done.wait();
+    return false;
+  }};
+  house.go([&]() -> asio::awaitable<void> {
+    const LivePtr run = *house.runner.start(house.order());
+    while (run->run.state == State::queued) co_await run->changed.wait();
+    Store::Query running;
+    running.state = State::running;
+    const Runner::Listed listed = co_await house.runner.list(running);
+    CHECK(listed.runs.size() == 1);
+    co_await house.runner.stop(std::chrono::steady_clock::now() + 100ms);
+  });
+  over.set_value();
+}
+
 TEST_CASE("a hatch that crashes again and again rests, and then gets one try") {
   House house;
   const auto crash = [](FakeRun& run) {
