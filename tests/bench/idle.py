@@ -2,7 +2,6 @@
 """Measures what an idle hatchd costs, all processes together, beside nginx and a Go net/http server. See README.md."""
 
 import argparse
-import importlib.util
 import json
 import os
 import pathlib
@@ -13,11 +12,7 @@ import subprocess
 import tempfile
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-# http.py by its path: as a module it would hide the standard library's.
-specification = importlib.util.spec_from_file_location("bench_http", HERE / "http.py")
-bench = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(bench)
+import http_front as bench
 
 
 def tree(pid):
@@ -85,7 +80,7 @@ def servers(arguments, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--hatchd", default=str(HERE.parents[1] / "build/release/bin/hatchd"))
+    parser.add_argument("--hatchd", default=str(bench.ROOT / "build/release/bin/hatchd"))
     parser.add_argument("--seconds", type=int, default=20, help="how long it is watched while idle")
     parser.add_argument("--starts", type=int, default=5)
     arguments = parser.parse_args()

@@ -134,7 +134,7 @@ def in_turn(rows, runs):
 
 def measure_jvm(threads, runs, build):
     """mode=jvm of a daemon against the JDK's tools."""
-    sys.path[0] = str(ROOT / "tests" / "e2e")  # in place of this folder, whose http.py is not Python's
+    sys.path.insert(0, str(ROOT / "tests" / "e2e"))
     os.environ["HATCHD_BUILD"] = str(build)
     from harness import Daemon
 
