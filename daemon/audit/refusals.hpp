@@ -29,10 +29,11 @@ class Refusals {
 
   // Counts a refused call; its line when it is the first of its source, caller and code in this window.
   std::optional<boost::json::object> note(const Refusal& call, SteadyTime now);
-  // Lines of those windows that are over. To be called now and then.
+  // Lines of those windows that are over. To be called now and then, while it is not empty.
   std::vector<boost::json::object> due(SteadyTime now);
   // Of all windows, at the end.
   std::vector<boost::json::object> rest() { return due(SteadyTime::max()); }
+  bool empty() const { return counts_.empty(); }
 
  private:
   using Kind = std::tuple<std::string, std::string, std::string>;

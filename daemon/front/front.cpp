@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <array>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -12,7 +13,9 @@
 
 #include "access/attempts.hpp"
 #include "audit/refusals.hpp"
+#include "base/fd.hpp"
 #include "base/json.hpp"
+#include "base/landlock.hpp"
 #include "base/log.hpp"
 #include "base/mask.hpp"
 #include "base/rights.hpp"
@@ -36,6 +39,9 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::size_t pool_threads = 4;
+
+// What the front reads besides its own folders: users and groups, what its libraries read, and who a peer is.
+constexpr std::array readable_folders{"/etc", "/usr", "/lib", "/lib64", "/proc"};
 
 std::vector<uid_t> uids_of(const json::object& setup, std::string_view name) {
   std::vector<uid_t> uids;
@@ -192,6 +198,7 @@ struct Front {
   api::Members members;
   std::unique_ptr<audit::Audit> audit;
   audit::Refusals refusals;
+  bool counting = false;  // count_refusals() is under way
   int exit_status = 0;
 
   Front(asio::io_context& io, link::Channel channel, const json::object& setup, Uids uids, Reloadable first,
@@ -305,7 +312,6 @@ struct Front {
     };
     audit->start([this] { asio::post(io, [this] { runner.audit_moved(); }); });
     audit->write(audit::entry("start"), true);
-    asio::co_spawn(io, count_refusals(), asio::detached);
   }
 
   void note_refusal(const http::Request& request, const http::Response& response) {
@@ -325,11 +331,14 @@ struct Front {
       if (call.hatch.empty() && request.path.starts_with(door) && request.method == "POST")
         call.hatch = request.path.substr(door.size());
     if (const auto line = refusals.note(call, std::chrono::steady_clock::now())) audit->write_refused(*line);
+    if (!std::exchange(counting, true)) asio::co_spawn(io, count_refusals(), asio::detached);
   }
 
+  // Only while there are some: an idle daemon is not woken.
   asio::awaitable<void> count_refusals() {
+    const Defer idle{[this] { counting = false; }};
     asio::steady_timer timer(io);
-    for (;;) {
+    while (!refusals.empty()) {
       timer.expires_after(10s);
       boost::system::error_code error;
       co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
@@ -434,6 +443,11 @@ int serve(link::Channel supervisor, link::Message setup) {
   for (const int number : {SIGINT, SIGHUP}) ::signal(number, SIG_IGN);
   if (auto lowered = rights::lower(rights::rights_of(setup.body), rights::Filter::front, ::getppid()); !lowered)
     return fail(lowered.error());
+  if (setup.fds.size() < 2) return fail({"internal", "no directories for runs and audit were handed over"});
+  const std::array<int, 2> own_folders{setup.fds[0].get(), setup.fds[1].get()};
+  const auto confined = landlock::confine(own_folders, readable_folders);
+  if (!confined) return fail(confined.error());
+  if (!*confined) log::info("the kernel has no Landlock, so files are closed to the front by its user id alone");
 
   // Configuration, as the supervisor read it.
   const Uids uids{uids_of(setup.body, "reserved_uids"), uids_of(setup.body, "admin_uids")};
@@ -442,7 +456,6 @@ int serve(link::Channel supervisor, link::Message setup) {
   mask::use({{"mask", first->config.mask}});
 
   // What is on disk.
-  if (setup.fds.size() < 2) return fail({"internal", "no directories for runs and audit were handed over"});
   auto disk = runs::Disk::open(setup.fds.front().get(), min_free_of(first->config.runs));
   if (!disk) return fail(disk.error());
 

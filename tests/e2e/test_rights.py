@@ -5,10 +5,13 @@ gives, file capabilities on the program, is tried too.
 """
 
 import contextlib
+import ctypes
+import errno
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -168,6 +171,98 @@ def test_without_any_capability_the_targets_of_the_same_user(programs, targets):
             answer, own, _ = daemon.dump("same")
             assert answer.get("state") == "succeeded" and own, answer
             assert set(map(frozenset, daemon.held().values())) == {frozenset()}
+
+
+# ---- a captured front ---------------------------------------------------------------------------------------------------
+
+
+class Captured:
+    """Makes system calls in a process, by ptrace(2), as whoever took it over would: under its filter and its fence."""
+
+    REGISTERS = "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs".split()
+    CALLS = {"open": 2, "socket": 41, "kill": 62, "unlink": 87, "mkdir": 83, "execve": 59, "ptrace": 101, "process_vm_readv": 310, "fork": 57}
+    SEIZE, INTERRUPT, SINGLESTEP, GETREGS, SETREGS, DETACH = 0x4206, 0x4207, 9, 12, 13, 17
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.ask(self.SEIZE)
+        self.ask(self.INTERRUPT)
+        os.waitpid(pid, 0)
+        self.saved = self.registers()
+
+    def ask(self, request, data=None):
+        assert self.libc.ptrace(request, self.pid, None, data) == 0, os.strerror(ctypes.get_errno())
+
+    def registers(self):
+        raw = (ctypes.c_ulonglong * len(self.REGISTERS))()
+        self.ask(self.GETREGS, raw)
+        return dict(zip(self.REGISTERS, raw))
+
+    def call(self, name, *arguments):
+        """What the call says: 0 or more, or an errno's name. Texts are put below its stack."""
+        place = self.saved["rsp"] - 65536
+        numbers = []
+        with open(f"/proc/{self.pid}/mem", "r+b", buffering=0) as memory:
+            for argument in arguments:
+                if isinstance(argument, str):
+                    memory.seek(place)
+                    memory.write(argument.encode() + b"\0")
+                    argument, place = place, place + 4096
+                numbers.append(argument & (1 << 64) - 1)
+        numbers += [0] * (6 - len(numbers))
+        # It was stopped in a system call: the instruction for the next one is right behind it. No restart of the old one.
+        wanted = {**self.saved, **dict(zip("rdi rsi rdx r10 r8 r9".split(), numbers))}
+        wanted.update(rax=self.CALLS[name], orig_rax=(1 << 64) - 1, rip=self.saved["rip"] - 2)
+        self.ask(self.SETREGS, (ctypes.c_ulonglong * len(self.REGISTERS))(*wanted.values()))
+        self.ask(self.SINGLESTEP)
+        os.waitpid(self.pid, 0)
+        result = ctypes.c_longlong(self.registers()["rax"]).value
+        return result if result >= 0 else errno.errorcode[-result]
+
+    def release(self):
+        self.ask(self.SETREGS, (ctypes.c_ulonglong * len(self.REGISTERS))(*self.saved.values()))
+        self.ask(self.DETACH)
+
+
+def has_landlock():
+    return ctypes.CDLL(None).syscall(444, None, 0, 1) >= 2  # landlock_create_ruleset: which version?
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="calls are made by the registers of x86-64")
+def test_a_captured_front_of_the_targets_user_reaches_neither_it_nor_its_files(programs):
+    """Same user, no capability, no Yama: nothing but the front's own filter and fence is in the way."""
+    secret = programs / "secret"
+    secret.write_text("of the app")
+    os.chown(secret, OWN, OWN)
+    secret.chmod(0o600)
+    with Demo(binary=programs / "bin/hatchd-demo", user=OWN, group=OWN, extra_groups=[]) as same:
+        with Unprivileged(programs, {"same": same.pid}, as_unit([])) as daemon:
+            front = Captured(daemon.process("hatchd: front").pid)
+            try:
+                # The filter.
+                assert front.call("kill", same.pid, 9) == "EPERM"
+                assert front.call("ptrace", 0x4206, same.pid, 0, 0) == "EPERM"
+                assert front.call("process_vm_readv", same.pid, 0, 0, 0, 0, 0) == "EPERM"
+                assert front.call("execve", "/usr/bin/env", 0, 0) == "EPERM"
+                assert front.call("fork") == "EPERM"
+                assert front.call("socket", socket.AF_INET, socket.SOCK_STREAM, 0) == "EPERM"
+                # The fence.
+                if not has_landlock():
+                    pytest.skip("this kernel has no Landlock: the filter holds, the fence is not there")
+                memory, around = f"/proc/{same.pid}/mem", f"/proc/{same.pid}/root{secret}"
+                opened = {path: front.call("open", str(path), os.O_RDWR) for path in (memory, secret, around)}
+                read = {path: front.call("open", str(path), os.O_RDONLY) for path in (memory, secret, around, f"/proc/{same.pid}/environ")}
+                assert set(opened.values()) == set(read.values()) == {"EACCES"}, (opened, read)
+                assert front.call("unlink", str(secret)) == front.call("mkdir", str(programs / "bin/more"), 0o700) == "EACCES"
+                # Its own work is as it was.
+                assert front.call("mkdir", f"{daemon.config['runs']['directory']}/runs/made", 0o700) == 0
+                assert front.call("open", "/etc/passwd", os.O_RDONLY) >= 0
+            finally:
+                front.release()
+            assert daemon.run("stack.dump", {"target": "same"}).status == 200
+        assert secret.read_text() == "of the app"
+        assert same.popen.poll() is None
 
 
 # ---- the unit's filter of system calls ----------------------------------------------------------------------------------
