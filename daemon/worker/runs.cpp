@@ -263,10 +263,12 @@ void Runs::file_answer(Active& active, link::Message& message) {
 void Runs::launch(Iterator at) {
   Active& active = *at->second;
   active.task.deadline = now() + active.timeout;
+  UniqueFd errors = active.errors.open();
+  if (!errors) return refuse_run(at->first, Problem{"internal", "no descriptor left for a run: " + errno_text(errno)});
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) return refuse_run(at->first, Problem{"internal", "fork: " + errno_text(errno)});
-  if (pid == 0) become_run(active, parent);
+  if (pid == 0) become_run(active, parent, std::move(errors));
 
   active.pid = pid;
   active.phase = Phase::running;
@@ -279,7 +281,11 @@ void Runs::launch(Iterator at) {
   front_.send("started", std::move(body));
 }
 
-void Runs::become_run(Active& own, pid_t parent) {
+void Runs::become_run(Active& own, pid_t parent, UniqueFd errors) {
+  ::dup2(errors.get(), STDOUT_FILENO);
+  ::dup2(errors.get(), STDERR_FILENO);
+  errors.reset();
+  own.errors = {};
   for (const int fd : foreign_) ::close(fd);
   front_.close();
   targets_.close();
@@ -371,6 +377,15 @@ SteadyTime Runs::tick() {
   return next;
 }
 
+void Runs::add_errors(std::vector<pollfd>& entries) const {
+  for (const auto& [id, active] : runs_)
+    if (active->errors.fd() >= 0) entries.push_back({active->errors.fd(), POLLIN, 0});
+}
+
+void Runs::read_errors() {
+  for (const auto& [id, active] : runs_) active->errors.read(id);
+}
+
 // ---- the end
 // ----------------------------------------------------------------------------------------------------------
 
@@ -422,6 +437,7 @@ void Runs::sweep() {
       continue;
     }
     if (!none) log::warning("what a run left behind does not die", {{"run", at->first}});
+    at->second->errors.finish(at->first);
     report_ended(at->first, active);
     at = runs_.erase(at);
   }

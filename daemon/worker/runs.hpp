@@ -10,6 +10,8 @@
 // sweeping  its process was reaped; what it left behind is killed before anybody hears of the end
 #pragma once
 
+#include <poll.h>
+
 #include <map>
 #include <memory>
 #include <string>
@@ -17,6 +19,7 @@
 #include <vector>
 
 #include "worker/run.hpp"
+#include "worker/standard_error.hpp"
 
 namespace hatchd::worker {
 
@@ -52,12 +55,14 @@ class Runs {
   Runs(const Plugin& plugin, Allowance allowance, link::Channel& front, std::vector<int> foreign);
   ~Runs();
 
-  void start(link::Message& message);               // from the front
-  void cancel(const std::string& run);              // from the front
-  void use_targets(link::Channel channel);          // from the supervisor
-  int targets_fd() const { return targets_.fd(); }  // -1: none
-  void read_targets();                              // when it is readable
-  void children_changed();                          // on SIGCHLD
+  void start(link::Message& message);                   // from the front
+  void cancel(const std::string& run);                  // from the front
+  void use_targets(link::Channel channel);              // from the supervisor
+  int targets_fd() const { return targets_.fd(); }      // -1: none
+  void read_targets();                                  // when it is readable
+  void children_changed();                              // on SIGCHLD
+  void add_errors(std::vector<pollfd>& entries) const;  // where runs write to
+  void read_errors();                                   // when one of those is readable
 
   // Asks every run to end, and lets no new one start. Without `grace` they are killed at once.
   void stop(std::chrono::milliseconds grace);
@@ -81,6 +86,7 @@ class Runs {
     bool killed = false, by_signal = false;
     int status = 0;
     boost::json::object target;  // of `started`
+    StandardError errors;
     std::chrono::milliseconds timeout{};
 
     ~Active();
@@ -93,7 +99,7 @@ class Runs {
   void next_file(Iterator at);
   void file_answer(Active& active, link::Message& message);
   void launch(Iterator at);
-  [[noreturn]] void become_run(Active& own, pid_t parent);
+  [[noreturn]] void become_run(Active& own, pid_t parent, UniqueFd errors);
   void ask(Active& active, const char* why);
   void kill(Active& active);
   void sweep();

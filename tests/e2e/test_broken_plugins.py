@@ -203,3 +203,17 @@ def test_a_plugin_that_others_can_write_is_refused(demo, tmp_path):
     with Daemon(demo.pid, {"plugins": {"probe": {"path": str(copy)}}}) as daemon:
         [absent] = daemon.get("/v1/hatches").json()["unavailable"]
         assert absent["plugin"] == "probe" and "can be changed by others" in absent["why_not"] and "o+w" in absent["why_not"], absent
+
+
+def test_a_run_that_floods_its_standard_error_does_not_fill_the_log(demo):
+    probe = {"path": path_of("probe"), "colour": "green", "profiles": {"default": {"password": "x"}}}
+    with Daemon(demo.pid, {"plugins": {"probe": probe}}) as daemon:
+        assert daemon.run("probe.output", {"lines": 1, "errors": 3}).status == 200
+        wait_until("the log to have it", lambda: "trouble 2" in daemon.log())
+        assert "\x1b" not in daemon.log() and "writes too much" not in daemon.log()
+        before = len(daemon.log())
+        assert daemon.run("probe.output", {"lines": 1, "errors": 300_000}, timeout=60).status == 200
+        wait_until("the log to say so", lambda: "writes too much" in daemon.log())
+        assert daemon.log().count("writes too much") == 1
+        assert len(daemon.log()) - before < 2 * 1024 * 1024
+        check_still_answers(daemon, demo)
