@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 #include <boost/json/basic_parser_impl.hpp>
 #include <cmath>
+#include <cstdio>
 #include <utility>
 
 #include "hatch/json.hpp"
@@ -87,6 +88,28 @@ Result<json::value> parse_json(std::string_view text, std::string_view code, uns
 
 namespace {
 
+// A JSON string in which nothing can turn or hide what a terminal shows: DEL, C1 and changes of direction are escaped,
+// beside what must be. To a parser it is the same string.
+void append_string(std::string& out, std::string_view text) {
+  const std::size_t begin = out.size();
+  hatch::append_quoted(out, text);
+  if (out.find_first_of("\x7F\xC2\xD8\xE2", begin) == out.npos) return;  // the first bytes of all of those
+  const std::string quoted = out.substr(begin);
+  out.resize(begin);
+  for (std::size_t at = 0; at < quoted.size();) {
+    const std::size_t start = at;
+    const char32_t point = hatch::next_code_point(quoted, at);
+    const std::string_view piece = std::string_view(quoted).substr(start, at - start);
+    if (point < 0x7F || hatch::printable(piece) == piece) {
+      out += piece;
+    } else {
+      char escape[8];
+      std::snprintf(escape, sizeof escape, "\\u%04x", static_cast<unsigned>(point & 0xFFFF));
+      out += escape;
+    }
+  }
+}
+
 // Lays out JSON as it is told of it. Arrays of scalars that fit stay on one line: an array is written compactly at
 // first, and rewritten by lines as soon as it turns out to be long or to hold a container.
 class Layout {
@@ -117,7 +140,7 @@ class Layout {
   void key(std::string_view text) {
     if (over()) return;
     separate();
-    hatch::append_quoted(out_, text);
+    append_string(out_, text);
     out_ += ": ";
     after_key_ = true;
   }
@@ -131,7 +154,7 @@ class Layout {
   }
   void text(std::string_view value) {
     std::string quoted;
-    hatch::append_quoted(quoted, value);
+    append_string(quoted, value);
     scalar(quoted);
   }
   std::string take() { return std::move(out_); }

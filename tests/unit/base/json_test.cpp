@@ -99,3 +99,12 @@ TEST_CASE("a text that would grow by its depth alone is kept on one line") {
   const std::string shallow = "[" + compact.substr(30, compact.size() - 60) + "]";
   CHECK(pretty_text(shallow, 0, "x")->substr(0, 5) == "[\n  [");
 }
+
+TEST_CASE("what could turn or hide text on a terminal is escaped, and stays the same text") {
+  const std::string text = "caf\u00e9 \u202egpj.exe \u2066x \x7F \u009b1m \u2028 \u2026 \U0001F600";
+  const std::string shown = "\"caf\u00e9 \\u202egpj.exe \\u2066x \\u007f \\u009b1m \\u2028 \u2026 \U0001F600\"";
+  CHECK(pretty(json::value(text)) == shown);
+  CHECK(pretty_text(json::serialize(json::value(text)), 0, "x").value() == shown);
+  CHECK(parse_json(shown)->get_string() == text);
+  CHECK(pretty(json::object{{text, 1}}).find(shown) != std::string::npos);
+}
