@@ -11,6 +11,7 @@
 #include <stdexcept>
 
 #include "base/json.hpp"
+#include "link/receive.hpp"
 
 namespace hatchd::link {
 
@@ -85,20 +86,22 @@ bool Channel::send(std::string_view type, json::object body, std::span<const int
   }
 }
 
-Received Channel::receive(Message& message) {
+Received Channel::receive(Message& message) { return link::receive(socket_.get(), message, max_body); }
+
+Received receive(int socket, Message& message, std::size_t max_body) {
   message = {};
   // Not zeroed and not on the heap: a page that is not written costs nothing, and after a fork each one that is costs a
   // copy.
-  std::array<char, max_inline> room;
+  std::array<char, Channel::max_inline> room;
   iovec part{room.data(), room.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE((max_fds + 1) * sizeof(int))];
+  alignas(cmsghdr) char control[CMSG_SPACE((Channel::max_fds + 1) * sizeof(int))];
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;
   header.msg_control = control;
   header.msg_controllen = sizeof control;
   ssize_t n;
-  do n = ::recvmsg(socket_.get(), &header, MSG_CMSG_CLOEXEC);
+  do n = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
   while (n < 0 && errno == EINTR);
   if (n < 0) return errno == EAGAIN ? Received::nothing : Received::ended;  // ECONNRESET: the other side died
 

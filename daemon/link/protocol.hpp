@@ -66,7 +66,7 @@
 //   A plugin process leaves by itself, with exit status exit_idle, after idle_ms without a run; and when its channel to
 //   the front or to the supervisor ends.
 //
-// ---- the run channel: run → front ----------------------------------------------------------------------------------------
+// ---- the run channel: run → front; 512 KiB a message (link/receive.hpp) --------------------------------------------
 //   event    {"event": "progress", "permyriad", "note"} | {"event": "log", "level": "debug"|"info"|"warning"|"error",
 //             "message"} | {"event": "output", "text"}
 //   artifact {"tag", "name", "media_type"} → artifact {"tag"} + [descriptor to write] | refused {"tag", "problem"}

@@ -5,6 +5,7 @@
 #include <boost/json/object.hpp>
 
 #include "base/log.hpp"
+#include "link/receive.hpp"
 
 namespace hatchd::runs {
 
@@ -20,8 +21,8 @@ asio::awaitable<void> Signal::wait(SteadyTime until) {
   co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
 }
 
-Receiver::Receiver(asio::any_io_executor executor, link::Channel channel)
-    : channel_(std::move(channel)), descriptor_(std::move(executor)) {
+Receiver::Receiver(asio::any_io_executor executor, link::Channel channel, std::size_t max_body)
+    : channel_(std::move(channel)), descriptor_(std::move(executor)), max_body_(max_body) {
   if (channel_) descriptor_.assign(channel_.fd());
 }
 
@@ -36,7 +37,7 @@ asio::awaitable<std::optional<link::Message>> Receiver::next() {
                                     asio::redirect_error(asio::use_awaitable, error));
     if (error || closed_) break;
     link::Message message;
-    switch (channel_.receive(message)) {
+    switch (link::receive(channel_.fd(), message, max_body_)) {
       case link::Received::message: co_return message;
       case link::Received::nothing: continue;
       case link::Received::broken: log::warning("a process sent what is no message"); [[fallthrough]];

@@ -82,7 +82,8 @@ class Pool {
 // The receiving end of a Channel.
 class Receiver {
  public:
-  Receiver(asio::any_io_executor executor, link::Channel channel);
+  // `max_body`: of one message; a larger one ends the channel.
+  Receiver(asio::any_io_executor executor, link::Channel channel, std::size_t max_body = link::Channel::max_body);
   ~Receiver();
   Receiver(const Receiver&) = delete;
 
@@ -99,6 +100,7 @@ class Receiver {
  private:
   link::Channel channel_;
   asio::posix::stream_descriptor descriptor_;
+  std::size_t max_body_;
   bool closed_ = false;
 };
 

@@ -8,6 +8,7 @@
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "hatch/json.hpp"
+#include "link/receive.hpp"
 #include "runs/runner.hpp"
 
 namespace hatchd::runs {
@@ -85,15 +86,16 @@ Answer answer_of(link::Outcome& outcome) {
       answer.bytes += text->size();
       answer.files["result.json"] = std::move(*text);
       answer.has_result = true;
-      answer.verdict = outcome.verdict().substr(0, 1000);
+      answer.verdict = hatch::printable(outcome.verdict().substr(0, 1000), true);
     } else {
       answer.invalid = Problem{"run-failed", "the plugin returned an invalid result: " + text.error().detail};
     }
   }
   for (auto& [name, text] : outcome.renderings()) {
     if (!is_rendering_name(name) || answer.bytes + text.size() > max_rendering_total) continue;
-    answer.bytes += text.size();
-    answer.files[rendering_file(name)] = std::move(text);
+    std::string shown = hatch::printable(text, true);  // it goes to terminals as it is stored
+    answer.bytes += shown.size();
+    answer.files[rendering_file(name)] = std::move(shown);
     answer.renderings.push_back(name);
   }
   return answer;
@@ -189,7 +191,7 @@ asio::awaitable<void> Runner::hand_over(LivePtr live, const Order& order) {
     auto [ours, theirs] = link::Channel::pair();
     live->link = *link;
     live->link->runs[run.id] = live;
-    live->channel = std::make_shared<Receiver>(executor_, link::Channel(std::move(ours)));
+    live->channel = std::make_shared<Receiver>(executor_, link::Channel(std::move(ours)), link::max_run_body);
     const std::array fds{theirs.get()};
     const bool sent = live->link->receiver.send("start", start_message(run, order), fds);
     theirs.reset();

@@ -6,6 +6,7 @@
 
 #include "base/json.hpp"
 #include "hatch/json.hpp"
+#include "link/receive.hpp"
 #include "runs/journal.hpp"
 #include "runs/run.hpp"
 
@@ -84,9 +85,9 @@ bool read_event(const json::object& message, std::string& type, json::object& da
     const std::string level = text_of(message, "level");
     const bool known = level == "debug" || level == "info" || level == "warning" || level == "error";
     data["level"] = known ? level : "info";
-    data["message"] = clean(message, "message", 8000);
+    data["message"] = clean(message, "message", link::max_log);
   } else if (type == "output") {
-    data["text"] = clean(message, "text", 64 * 1024);
+    data["text"] = clean(message, "text", link::max_output);
   } else {
     return false;
   }

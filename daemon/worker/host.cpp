@@ -14,6 +14,7 @@
 #include "base/rights.hpp"
 #include "hatch/json.hpp"
 #include "link/outcome.hpp"
+#include "link/receive.hpp"
 #include "worker/rendering.hpp"
 
 namespace hatchd::worker {
@@ -115,23 +116,20 @@ struct Table {
   }
   static void log(hatch_run* run, std::uint32_t level, hatch_str message) noexcept {
     constexpr const char* names[] = {"debug", "info", "warning", "error"};
-    const std::string_view text = view(message).substr(0, Host::max_piece);
-    if (!of(run).has_room(text.size())) return;
-    of(run).event({{"event", "log"},
-                   {"level", names[std::min(level, 3u)]},
-                   {"message", hatch::printable(of(run).mask_->text(text), true)}},
-                  text.size());
+    const std::string_view given = view(message).substr(0, Host::max_piece);
+    if (!of(run).has_room(std::min(given.size(), link::max_log))) return;
+    std::string text = hatch::printable(of(run).mask_->text(given), true);
+    if (text.size() > link::max_log) {
+      constexpr std::string_view more = "…";
+      text.resize(link::max_log - more.size());
+      text.resize(text.size() - incomplete_tail(text));
+      text += more;
+    }
+    of(run).event({{"event", "log"}, {"level", names[std::min(level, 3u)]}, {"message", text}}, text.size());
   }
   static void output(hatch_run* run, hatch_str bytes) noexcept {
-    Host& host = of(run);
-    std::string text = host.output_tail_;
-    text += view(bytes).substr(0, Host::max_piece);
-    // A secret must not be cut in two, each half of which says nothing: lines are masked whole.
-    const std::size_t line = text.rfind('\n') + 1;  // npos + 1 is 0
-    const std::size_t tail = text.size() - line <= Host::max_line ? text.size() - line : incomplete_tail(text);
-    host.output_tail_ = text.substr(text.size() - tail);
-    text.resize(text.size() - tail);
-    host.tell_output(text);
+    for (std::string_view rest = view(bytes); !rest.empty(); rest.remove_prefix(std::min(rest.size(), Host::max_piece)))
+      of(run).add_output(rest.substr(0, Host::max_piece));
   }
 
   static std::int32_t cancel_fd(hatch_run* run) noexcept { return of(run).task_.cancel.get(); }
@@ -306,9 +304,26 @@ void Host::note_dropped() {
 
 void Host::flush_output() { tell_output(std::exchange(output_tail_, {})); }
 
+void Host::add_output(std::string_view bytes) {
+  std::string text = output_tail_;
+  text += bytes;
+  // A secret must not be cut in two, each half of which says nothing: lines are masked whole.
+  const std::size_t line = text.rfind('\n') + 1;  // npos + 1 is 0
+  const std::size_t tail = text.size() - line <= max_line ? text.size() - line : incomplete_tail(text);
+  output_tail_ = text.substr(text.size() - tail);
+  text.resize(text.size() - tail);
+  tell_output(text);
+}
+
 void Host::tell_output(const std::string& text) {
-  if (!text.empty() && has_room(text.size()))
-    event({{"event", "output"}, {"text", hatch::printable(mask_->text(text), true)}}, text.size());
+  if (text.empty() || !has_room(text.size())) return;
+  const std::string shown = hatch::printable(mask_->text(text), true);
+  for (std::string_view rest = shown; !rest.empty();) {
+    std::string_view piece = rest.substr(0, link::max_output);
+    if (piece.size() < rest.size()) piece.remove_suffix(incomplete_tail(piece));
+    event({{"event", "output"}, {"text", piece}}, piece.size());
+    rest.remove_prefix(piece.size());
+  }
 }
 
 // ---- the answer

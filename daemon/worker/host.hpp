@@ -18,8 +18,8 @@ namespace hatchd::worker {
 
 class Host {
  public:
-  static constexpr std::size_t max_piece = 1024 * 1024;  // of output or log
-  static constexpr std::size_t max_line = 4096;          // of output that waits for its end
+  static constexpr std::size_t max_piece = 64 * 1024;  // of output or log, masked at once
+  static constexpr std::size_t max_line = 4096;        // of output that waits for its end
   static constexpr std::size_t max_events = 10'000;
   static constexpr std::size_t max_event_bytes = 16 * 1024 * 1024;
 
@@ -36,6 +36,7 @@ class Host {
   void event(boost::json::object body, std::size_t bytes);
   void note_dropped();
   void flush_output();
+  void add_output(std::string_view bytes);
   void tell_output(const std::string& text);
   int set_result(std::string_view json);
   int set_rendering(std::string_view name, std::string_view text);

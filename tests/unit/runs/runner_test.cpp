@@ -32,6 +32,21 @@ TEST_CASE("a run that succeeds is recorded with its result, its text and its tar
   CHECK(house.store.find(run.id)->state == State::succeeded);
 }
 
+TEST_CASE("renderings are fit for a terminal, whoever wrote them") {
+  House house;
+  house.acts = {[](FakeRun& run) {
+    run.started();
+    run.result(R"({"verdict":"all is well","name":"\u202egpj.exe"})");
+    run.rendering("text", "all\x1b[2J is\u202e well\n");
+    run.closing("ok");
+    run.ended();
+    return true;
+  }};
+  const Run run = house.run_to_end(house.order());
+  CHECK(house.stored(run, "result.txt") == "all\uFFFD[2J is\uFFFD well\n");
+  CHECK(house.stored(run, "result.json").find("\"\\u202egpj.exe\"") != std::string::npos);
+}
+
 TEST_CASE("a plugin's process serves one run after the other") {
   House house;
   house.acts = {succeed};
@@ -546,6 +561,20 @@ TEST_CASE("a disk that refuses: looking goes on in memory, acting is not started
   const Run acted = house.run_to_end(house.order("web", schema::Effect::act));
   CHECK(acted.state == State::failed);
   CHECK(acted.error->code == "no-space");
+}
+
+TEST_CASE("a run that says more at once than a run may is heard no more") {
+  House house;
+  house.acts = {[](FakeRun& run) {
+    run.started();
+    run.channel.send("event", {{"event", "output"}, {"text", std::string(600'000, 'x')}});
+    run.result(R"({"verdict":"all is well"})");
+    run.closing("ok");
+    run.ended();
+    return true;
+  }};
+  const Run run = house.run_to_end(house.order());
+  CHECK(run.state == State::crashed);  // its `closing` was not taken
 }
 
 TEST_CASE("a result that the disk refuses stays in memory, and the record is written without it") {

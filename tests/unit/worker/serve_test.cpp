@@ -8,6 +8,7 @@
 
 #include "base/json.hpp"
 #include "catch.hpp"
+#include "link/receive.hpp"
 #include "plugin_under_test.hpp"
 
 using namespace hatchd;
@@ -112,6 +113,15 @@ TEST_CASE("output arrives in whole characters, and a flood is cut with a notice"
     std::string output;
     for (const json::object& event : seen.events) output += text_of(event, "text");
     CHECK(output == "caf\u00e9\nline 0\nline 1\nline 2\n");
+  }
+  SECTION("a lot at once") {
+    Seen seen = plugin.run("probe.output", {{"lines", 0}, {"at_once", 300'000}});
+    std::string output;
+    for (const json::object& event : seen.events) {
+      CHECK(text_of(event, "text").size() <= link::max_output);
+      output += text_of(event, "text");
+    }
+    CHECK(output == "caf\u00e9\n" + std::string(300'000, 'x') + "\n");
   }
   SECTION("a flood") {
     Seen seen = plugin.run("probe.output", {{"lines", 12'000}});
