@@ -1,5 +1,6 @@
 """hatchctl while a run goes on: follow, progress, Ctrl-C, cancel, show, watch."""
 
+import contextlib
 import json
 import os
 import re
@@ -297,7 +298,8 @@ def test_a_daemon_that_goes_away(demo):
             while following.stdout.readline() != "running\n":
                 assert following.poll() is None
             for process in private.processes():
-                os.kill(process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # the first takes the others with it
+                    os.kill(process.pid, signal.SIGKILL)
             private.popen.wait()
             wait_until("everything to be gone", lambda: not private.left())
             private.start()
