@@ -6,7 +6,7 @@
 // descriptor 3 (control_fd) and nothing else but stdin (/dev/null), stdout and stderr. Its first message is `setup`.
 //
 // ---- supervisor → every child -----------------------------------------------------------------------------------------
-//   setup    {"role": "front"|"targets"|"plugin"|"manifest", "rights": RIGHTS, …by role, below}; descriptors by role
+//   setup    {"role": "front"|"targets"|"plugin"|"manifest"|"manifests", "rights": RIGHTS, …by role, below}; descriptors by role
 //   stop     {"grace_ms"}            end in order: cancel what runs, record it, leave
 //   targets  {} + channel            the way to `hatchd: targets` (again after it was restarted); front and plugins
 // child → supervisor
@@ -18,6 +18,9 @@
 // ---- role "manifest": a throw-away child without rights that opens one plugin -------------------------------------------
 //   setup    + [object]              descriptor of the shared object
 //   → manifest MANIFEST | failed {"problem"}; then it exits
+// ---- role "manifests": the same for many at once, each in a child of its own that costs a fork and no exec ---------------
+//   setup    {"names": [NAME in ps…]} + [object, channel for its answer, object, channel…]
+//   → on each channel: manifest MANIFEST | failed {"problem"} | ended {"how", "status"} of a child that said nothing
 //
 //   MANIFEST = {"plugin", "version", "summary", ["configuration": SCHEMA, "profile": SCHEMA,] "hatches": [HATCH…]}
 //   HATCH    = {"id", ["kind",] "title", "documentation", "effect": "observe"|"act"|"disrupt",

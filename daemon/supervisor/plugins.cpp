@@ -70,10 +70,10 @@ std::vector<std::string> grant_of(const LoadedPlugin& plugin, const config::Conf
 constexpr std::chrono::seconds manifest_patience{5};
 constexpr std::size_t max_plugins = 64;
 
-// One manifest being read in a child.
+// One manifest that a child of the worker reads.
 struct Reading {
   LoadedPlugin* plugin;
-  Spawned child;
+  link::Channel channel;
 };
 
 void read_manifest(Reading& reading, std::chrono::steady_clock::time_point deadline) {
@@ -81,8 +81,12 @@ void read_manifest(Reading& reading, std::chrono::steady_clock::time_point deadl
   const auto left =
       std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
   link::Message answer;
-  const link::Received received = reading.child.channel.wait(answer, left > 0 ? static_cast<int>(left) : 0);
-  if (received == link::Received::message && answer.type == "manifest") {
+  const link::Received received = reading.channel.wait(answer, left > 0 ? static_cast<int>(left) : 0);
+  if (received == link::Received::nothing) {
+    plugin.why_broken = "it did not describe itself within 5 s";
+  } else if (received != link::Received::message) {
+    plugin.why_broken = "the process that opens plugins ended before it was described";
+  } else if (answer.type == "manifest") {
     answer.body.erase("type");
     const std::string own_name = text_of(answer.body, "plugin");
     // One name for a plugin everywhere: in the configuration, in the catalogue, in ps.
@@ -92,19 +96,51 @@ void read_manifest(Reading& reading, std::chrono::steady_clock::time_point deadl
       plugin.why_broken = "it calls itself \"" + own_name + "\", not \"" + plugin.name + "\": " +
                           (plugin.packaged ? "its file must be " + own_name + ".so"
                                            : "write \"plugins\": {\"" + own_name + "\": {\"path\": …}}");
-  } else if (received == link::Received::message && answer.type == "failed") {
+  } else if (answer.type == "ended") {
+    plugin.why_broken = "opening it ended with " + link::death_text(text_of(answer.body, "how"),
+                                                                    static_cast<int>(number_of(answer.body, "status")));
+  } else {
     const json::object* problem = object_of(answer.body, "problem");
     plugin.why_broken = problem ? text_of(*problem, "detail") : "it could not be opened";
-  } else if (received == link::Received::nothing) {
-    plugin.why_broken = "it did not describe itself within 5 s";
   }
-  ::kill(reading.child.pid, SIGKILL);
-  int status = 0;
-  ::waitpid(reading.child.pid, &status, 0);
-  if (plugin.manifest.empty() && plugin.why_broken.empty())
-    plugin.why_broken =
-        "opening it ended with " + (WIFSIGNALED(status) ? link::death_text("signal", WTERMSIG(status))
-                                                        : link::death_text("exit", WEXITSTATUS(status)));
+}
+
+// In one worker, which forks a child for each: all at once, so that one that hangs holds up nobody, and without an exec
+// for each, which would be most of the time that hatchd takes to start.
+void read_manifests(std::vector<LoadedPlugin>& plugins, const std::string& worker, const Identity& identity) {
+  std::vector<Reading> readings;
+  std::vector<UniqueFd> answers;
+  std::vector<int> fds;
+  json::array names;
+  for (LoadedPlugin& plugin : plugins) {
+    auto object = open_trusted(plugin.file);
+    if (!object) {
+      plugin.why_broken = object.error().detail;
+      continue;
+    }
+    plugin.object = std::make_shared<UniqueFd>(std::move(*object));
+    auto [ours, theirs] = link::Channel::pair();
+    fds.insert(fds.end(), {plugin.object->get(), theirs.get()});
+    answers.push_back(std::move(theirs));
+    names.emplace_back(plugin.name);
+    readings.push_back({&plugin, link::Channel{std::move(ours)}});
+  }
+  if (readings.empty()) return;
+  auto child = spawn(worker, "hatchd: manifests");
+  if (!child) {
+    for (Reading& reading : readings) reading.plugin->why_broken = child.error().detail;
+    return;
+  }
+  const auto deadline = std::chrono::steady_clock::now() + manifest_patience;
+  child->channel.send("setup",
+                      {{"role", "manifests"},
+                       {"rights", rights::to_json({identity.uid, identity.gid, {}})},
+                       {"names", std::move(names)}},
+                      fds);
+  answers.clear();  // a worker that ends is noticed by its channels
+  for (Reading& reading : readings) read_manifest(reading, deadline);
+  ::kill(child->pid, SIGKILL);  // and with it a child that hangs
+  ::waitpid(child->pid, nullptr, 0);
 }
 
 // One object of the configuration against the plugin's own schema; the first failures as a sentence, "" when it is
@@ -298,27 +334,7 @@ Plugins load_plugins(const config::Config& config, const std::vector<std::string
     found.erase(found.begin() + max_plugins, found.end());
   }
 
-  // All children at once: opening one takes milliseconds, and a hanging one must not hold up the others.
-  std::vector<Reading> readings;
-  const json::object rights = rights::to_json({identity.uid, identity.gid, {}});
-  for (LoadedPlugin& plugin : found) {
-    auto object = open_trusted(plugin.file);
-    if (!object) {
-      plugin.why_broken = object.error().detail;
-      continue;
-    }
-    plugin.object = std::make_shared<UniqueFd>(std::move(*object));
-    auto child = spawn(worker, "hatchd: manifest " + plugin.name);
-    if (!child) {
-      plugin.why_broken = child.error().detail;
-      continue;
-    }
-    const int fds[] = {plugin.object->get()};
-    child->channel.send("setup", {{"role", "manifest"}, {"rights", rights}}, fds);
-    readings.push_back({&plugin, std::move(*child)});
-  }
-  const auto deadline = std::chrono::steady_clock::now() + manifest_patience;
-  for (Reading& reading : readings) read_manifest(reading, deadline);
+  read_manifests(found, worker, identity);
 
   Plugins plugins;
   for (LoadedPlugin& plugin : found) {

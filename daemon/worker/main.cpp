@@ -27,6 +27,7 @@ int run_role() {
   const std::string role = text_of(setup.body, "role");
   if (role == "plugin") return worker::serve_plugin(supervisor, setup);
   if (role == "manifest") return worker::read_manifest(supervisor, setup);
+  if (role == "manifests") return worker::read_manifests(supervisor, setup);
   if (role == "targets") return targets::serve(supervisor, setup);
   supervisor.send("failed", {{"problem", to_json(Problem{"internal", "hatchd-worker has no role " + role})}});
   return link::exit_setup;

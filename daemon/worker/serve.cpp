@@ -4,10 +4,12 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <map>
 
 #include "base/json.hpp"
 #include "base/log.hpp"
@@ -32,16 +34,20 @@ rights::Filter filter_of(const json::object& setup) {
   return flag_of(setup, "launcher") ? rights::Filter::launcher : rights::Filter::plugin;
 }
 
+Result<Plugin> open_undumpable(UniqueFd& object) {
+  auto plugin = Plugin::open(object.get());
+  if (auto done = rights::make_undumpable(); !done) return tl::unexpected<Problem>(done.error());
+  object.reset();
+  return plugin;
+}
+
 // The order matters: rights go before foreign code comes, and only a dumpable process may reopen its own descriptors.
 Result<Plugin> open_lowered(link::Message& setup) {
   if (setup.fds.empty()) return refuse("internal", "setup came without the plugin's object");
   const pid_t parent = ::getppid();
   if (auto done = rights::lower(rights::rights_of(setup.body), filter_of(setup.body), parent, true); !done)
     return tl::unexpected<Problem>(done.error());
-  auto plugin = Plugin::open(setup.fds.front().get());
-  if (auto done = rights::make_undumpable(); !done) return tl::unexpected<Problem>(done.error());
-  setup.fds.front().reset();
-  return plugin;
+  return open_undumpable(setup.fds.front());
 }
 
 // Moves the profiles out: one copy of their secrets is enough.
@@ -212,6 +218,49 @@ int read_manifest(link::Channel& supervisor, link::Message& setup) {
   const auto plugin = open_lowered(setup);
   if (!plugin) return failed(supervisor, plugin.error());
   supervisor.send("manifest", plugin->manifest());
+  return 0;
+}
+
+int read_manifests(link::Channel& supervisor, link::Message& setup) {
+  // Lowered once, before the first plugin's code comes, and undumpable, so that no plugin gets at us or at another's child.
+  if (auto done = rights::lower(rights::rights_of(setup.body), filter_of(setup.body), ::getppid()); !done)
+    return failed(supervisor, done.error());
+  const std::vector<std::string> names = texts_of(setup.body, "names");
+  const pid_t parent = ::getpid();
+  std::map<pid_t, std::size_t> children;  // → index of the channel
+  for (std::size_t i = 0; i + 1 < setup.fds.size(); i += 2) {
+    const pid_t pid = ::fork();
+    if (pid != 0) {
+      if (pid > 0) children[pid] = i + 1;
+      setup.fds[i].reset();
+      if (pid < 0) setup.fds[i + 1].reset();
+      continue;
+    }
+    UniqueFd object{std::move(setup.fds[i])};
+    link::Channel answer{std::move(setup.fds[i + 1])};
+    // What others say is not this plugin's to say.
+    setup.fds.clear();
+    supervisor.close();
+    rights::set_title("hatchd: manifest " + (i / 2 < names.size() ? names[i / 2] : ""));
+    if (auto done = rights::die_with(parent); !done) return failed(answer, done.error());
+    if (::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0) return link::exit_setup;  // to reopen its own descriptor
+    const auto plugin = open_undumpable(object);
+    if (!plugin) return failed(answer, plugin.error());
+    answer.send("manifest", plugin->manifest());
+    return 0;
+  }
+  int status = 0;
+  for (pid_t pid = 0; !children.empty() && (pid = ::waitpid(-1, &status, 0)) > 0;) {
+    const auto child = children.find(pid);
+    if (child == children.end()) continue;
+    // Read after what the child said itself, if it did.
+    link::Channel answer{std::move(setup.fds[child->second])};
+    answer.send("ended",
+                {{"how", WIFSIGNALED(status) ? "signal" : "exit"},
+                 {"status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)}},
+                {}, 0);
+    children.erase(child);
+  }
   return 0;
 }
 

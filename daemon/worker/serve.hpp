@@ -9,11 +9,13 @@
 
 namespace hatchd::worker {
 
-// Both return the exit status of the process (link/protocol.hpp).
+// All return the exit status of the process (link/protocol.hpp).
 
 // Role "plugin": opens the object in `setup`, then serves until told to stop, idle, or left alone.
 int serve_plugin(link::Channel& supervisor, link::Message& setup);
 // Role "manifest": opens the object, says what it found, ends.
 int read_manifest(link::Channel& supervisor, link::Message& setup);
+// Role "manifests": forks a child for each object that does so on a channel of its own. Ends when all of them have.
+int read_manifests(link::Channel& supervisor, link::Message& setup);
 
 }  // namespace hatchd::worker
