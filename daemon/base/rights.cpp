@@ -63,11 +63,11 @@ constexpr std::initializer_list<const char*> for_all = {
     "vhangup",
     // mounts and namespaces
     "mount", "umount", "umount2", "move_mount", "open_tree", "fsopen", "fsmount", "fsconfig", "fspick", "mount_setattr",
-    "pivot_root", "chroot", "unshare", "setns",
+    "pivot_root", "chroot", "unshare",
     // keys, and calls whose main users are exploits
     "add_key", "request_key", "keyctl", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register",
     "open_by_handle_at", "name_to_handle_at", "process_madvise", "process_mrelease", "kcmp", "personality", "mknod",
-    "mknodat"};
+    "mknodat", "fanotify_init"};
 
 constexpr std::initializer_list<const char*> starting_programs = {"execve", "execveat"};
 constexpr std::initializer_list<const char*> touching_others = {
@@ -117,9 +117,20 @@ class Rules {
   int error_ = 0;
 };
 
-Result<void> load_filter(Filter filter) {
+// `networks`: a process that may enter the network namespace of a target, which takes CAP_SYS_ADMIN and so comes with
+// much else. It can make no namespace of its own, and enter none of another kind.
+Result<void> load_filter(Filter filter, bool networks = false) {
   Rules rules;
   rules.forbid(for_all);
+  if (networks) {
+    rules.forbid_unless("setns", 1, CLONE_NEWNET);
+    for (const scmp_datum_t flag :
+         {CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWCGROUP})
+      rules.forbid_where("clone", 0, flag, flag);
+    rules.answer("clone3", ENOSYS);  // as below
+  } else {
+    rules.forbid({"setns"});
+  }
   const auto no_new_processes = [&] {
     rules.forbid({"fork", "vfork"});
     rules.forbid_where("clone", 0, CLONE_THREAD, 0);
@@ -211,6 +222,10 @@ Result<void> bound(const std::vector<cap_value_t>& kept) {
   return {};
 }
 
+bool enters_networks(const std::vector<cap_value_t>& kept) {
+  return std::find(kept.begin(), kept.end(), CAP_SYS_ADMIN) != kept.end();
+}
+
 char* title_begin = nullptr;
 std::size_t title_room = 0;
 
@@ -260,7 +275,7 @@ Result<void> lower(const Rights& rights, Filter filter, pid_t parent, bool dumpa
   } else if (auto done = make_undumpable(); !done) {
     return done;
   }
-  return load_filter(filter);
+  return load_filter(filter, enters_networks(*kept));
 }
 
 Result<void> lower_supervisor(const std::vector<std::string>& capabilities) {
@@ -277,7 +292,8 @@ Result<void> lower_supervisor(const std::vector<std::string>& capabilities) {
       if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0) != 0) return failed("PR_CAP_AMBIENT_RAISE");
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return failed("PR_SET_NO_NEW_PRIVS");
   if (auto done = make_undumpable(); !done) return done;
-  return load_filter(Filter::supervisor);
+  // What its filter forbids, its children cannot do either.
+  return load_filter(Filter::supervisor, enters_networks(*kept));
 }
 
 Result<void> make_undumpable() {
@@ -289,6 +305,17 @@ int drop() {
   if (!set_capabilities({}, false)) return -EPERM;
   if (!load_filter(Filter::digest)) return -EPERM;
   return 0;
+}
+
+Result<void> give_up(const std::string& capability) {
+  const cap_value_t number = capability_number(capability);
+  const Caps caps = own(cap_get_proc());
+  if (number < 0 || !caps) return failed("cap_get_proc");
+  if (!has(number, CAP_PERMITTED)) return {};
+  for (const cap_flag_t set : {CAP_EFFECTIVE, CAP_PERMITTED, CAP_INHERITABLE})
+    if (cap_set_flag(caps.get(), set, 1, &number, CAP_CLEAR) != 0) return failed("cap_set_flag");
+  if (cap_set_proc(caps.get()) != 0) return failed("capset");
+  return {};
 }
 
 Result<void> die_with(pid_t parent) {

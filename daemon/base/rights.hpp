@@ -29,13 +29,14 @@ Rights rights_of(const boost::json::object& setup);
 boost::json::object to_json(const Rights& rights);
 
 // Which calls the seccomp filter forbids. All forbid what no process of hatchd needs (mount, bpf, kexec, keyctl,
-// userfaultfd, io_uring, module loading, …); see rights.cpp for the lists.
+// userfaultfd, io_uring, module loading, …); see rights.cpp for the lists. Namespaces stay as they are, too; a process
+// that was granted CAP_SYS_ADMIN may enter one kind of them, that of the network (setns(2) with CLONE_NEWNET).
 enum class Filter {
   supervisor,  // base list only
   front,       // also kill of others, ptrace, process_vm_*, pidfd_*, execve, new sockets but pairs, new processes
   targets,     // also ptrace, process_vm_writev, kill, sockets but AF_UNIX and AF_NETLINK, execve
   launcher,    // as plugin, but it may start programs: they keep the filter, and gain no rights (no_new_privs)
-  plugin,      // also execve of anything, mounts, namespaces; sockets and ptrace stay (the capabilities decide)
+  plugin,      // also execve of anything; sockets and ptrace stay (the capabilities decide)
   digest,  // a run after drop_rights(): also ptrace, process_vm_*, kill of others, sockets, clone of processes, execve
 };
 
@@ -50,6 +51,9 @@ Result<void> lower_supervisor(const std::vector<std::string>& capabilities);
 
 // Second phase of a run: no capabilities, Filter::digest. 0, or a negative errno. Async-signal-safe it is not.
 int drop();
+
+// Leaves one capability behind, for good: that of entering a network namespace, once the run is where it wants to be.
+Result<void> give_up(const std::string& capability);
 
 // Sends SIGKILL to the caller when `parent` dies; refused when it is gone already. For forked runs.
 Result<void> die_with(pid_t parent);

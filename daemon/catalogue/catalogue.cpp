@@ -60,7 +60,9 @@ Hatch hatch_from(const std::string& plugin, const json::object& entry) {
 
   // What this hatchd cannot do is listed all the same, so that nobody wonders where it went.
   std::vector<std::string> unknown = hatch.requirements;
-  std::erase(unknown, std::string(members_requirement));
+  std::erase_if(unknown, [](const std::string& need) {
+    return need == members_requirement || need == "mask/1" || need == "network/1";
+  });
   if (!unknown.empty()) {
     hatch.enabled = false;
     hatch.why_not = "it needs what this hatchd does not have: " + joined(unknown);

@@ -195,7 +195,7 @@ constexpr const char* text = R"json({
             "enabled": { "type": "boolean", "default": true },
             "path": { "type": "string", "format": "absolute-path", "description": "The shared object of a plugin that is not packaged." },
             "capabilities": { "type": "array", "items": { "type": "string" },
-              "description": "What a plugin that is not packaged is granted, and what a packaged one gets besides: stack takes setuid and setgid, to act as the target's user at a JVM's attach socket.",
+              "description": "What a plugin that is not packaged is granted, and what a packaged one gets besides: stack takes setuid and setgid, to act as the target's user at a JVM's attach socket; mail and queue take sys_admin, to enter the target's network (network=target).",
               "examples": [["sys_ptrace"]] },
             "profiles": {
               "type": "object",

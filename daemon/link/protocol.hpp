@@ -40,7 +40,7 @@
 //   open     {"tag", "target", "processes": "all"|"main"|"PID"}     only for plugins
 //            → opened {"tag", "target": NAME, "processes": [PROCESS…], "counted"} + [pidfd, /proc directory] for each of processes, in order
 //            | refused {"tag", "problem": PROBLEM}     target-unknown, target-gone, target-ambiguous, rights-missing
-//   file     {"tag", "pid", "started_ticks", "file": "environment"|"resolv.conf"|"hosts"|"nsswitch.conf"|"log", "target"}
+//   file     {"tag", "pid", "started_ticks", "file": "environment"|"resolv.conf"|"hosts"|"nsswitch.conf"|"log"|"network", "target"}
 //            → file {"tag"} + [descriptor, read only] | refused {"tag", "problem"}
 //
 //   TARGET   = {"name", "match": {configuration}, "state": "up"|"gone"|"ambiguous"|"starting", ["problem": PROBLEM,]

@@ -41,15 +41,36 @@ const std::map<std::string, std::vector<std::string>> packaged_grants = {
 };
 // What it gets besides where plugins.NAME.capabilities asks for it, since it makes nearly root of the plugin.
 // stack: acting as the target's user, the only one that a JVM's attach socket serves.
+// mail, queue: entering the target's network namespace (network=target).
 const std::map<std::string, std::vector<std::string>> packaged_extras = {
-    {"stack", {"setuid", "setgid"}},
+    {"stack", {"setuid", "setgid"}}, {"mail", {"sys_admin"}},           {"queue-celery", {"sys_admin"}},
+    {"queue-redis", {"sys_admin"}},  {"queue-rabbitmq", {"sys_admin"}},
 };
+
+// The kinds that a plugin serves, by the group of the hatch: {"queue": ["celery"]} for queue.ping of kind celery.
+std::map<std::string, std::vector<std::string>> kinds_of(const LoadedPlugin& plugin) {
+  std::map<std::string, std::vector<std::string>> kinds;
+  if (const json::array* hatches = array_of(plugin.manifest, "hatches"))
+    for (const json::value& value : *hatches)
+      if (const json::object* hatch = value.if_object(); hatch && !text_of(*hatch, "kind").empty()) {
+        const std::string id = text_of(*hatch, "id");
+        kinds[id.substr(0, id.find('.'))].push_back(text_of(*hatch, "kind"));
+      }
+  return kinds;
+}
 
 // Declared and granted by us or by the operator.
 std::vector<std::string> grant_of(const LoadedPlugin& plugin, const config::Config& config) {
-  const auto configured = config.plugins.find(plugin.name);
-  const std::vector<std::string> asked =
-      configured != config.plugins.end() ? configured->second.capabilities : std::vector<std::string>{};
+  std::vector<std::string> asked;
+  const auto take = [&](const std::string& name) {
+    if (const auto configured = config.plugins.find(name); configured != config.plugins.end())
+      asked.insert(asked.end(), configured->second.capabilities.begin(), configured->second.capabilities.end());
+  };
+  take(plugin.name);
+  // Of several plugins that share a part of the configuration (queue), each is granted what that part says.
+  if (plugin.packaged)
+    for (const auto& [group, kinds] : kinds_of(plugin))
+      if (group != plugin.name) take(group);
   if (!plugin.packaged) return asked;
   std::vector<std::string> granted;
   if (const auto grant = packaged_grants.find(plugin.name); grant != packaged_grants.end()) granted = grant->second;
@@ -170,18 +191,6 @@ void take_profiles(LoadedPlugin& plugin, const json::object& profiles, const std
                                    where + "/profiles/" + std::string(entry.key()));
     plugin.profiles[entry.key()] = std::move(profile);
   }
-}
-
-// The kinds that a plugin serves, by the group of the hatch: {"queue": ["celery"]} for queue.ping of kind celery.
-std::map<std::string, std::vector<std::string>> kinds_of(const LoadedPlugin& plugin) {
-  std::map<std::string, std::vector<std::string>> kinds;
-  if (const json::array* hatches = array_of(plugin.manifest, "hatches"))
-    for (const json::value& value : *hatches)
-      if (const json::object* hatch = value.if_object(); hatch && !text_of(*hatch, "kind").empty()) {
-        const std::string id = text_of(*hatch, "id");
-        kinds[id.substr(0, id.find('.'))].push_back(text_of(*hatch, "kind"));
-      }
-  return kinds;
 }
 
 // The plugin's part of the configuration: what is below its own name; and, where several plugins serve one hatch by

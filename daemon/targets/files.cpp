@@ -123,6 +123,12 @@ Result<UniqueFd> open_file(const Target& target, const Process& process, std::st
     if (!environment) return refused(errno, process, "the environment");
     return environment;
   }
+  // Good for nothing but setns(2), which takes CAP_SYS_ADMIN.
+  if (file == "network") {
+    UniqueFd network{::openat(process.directory(), "ns/net", O_RDONLY | O_CLOEXEC)};
+    if (!network) return refused(errno, process, "the network namespace");
+    return network;
+  }
   if (file == "resolv.conf" || file == "hosts" || file == "nsswitch.conf")
     return resolver_file(process, std::string(file));
   if (file == "log") return log_file(target, process);

@@ -10,7 +10,7 @@
 
 namespace hatchd::targets {
 
-// `file`: "environment", "resolv.conf", "hosts", "nsswitch.conf", or "log" (the target's log of the configuration).
+// `file`: "environment", "resolv.conf", "hosts", "nsswitch.conf", "network" (its network namespace), or "log" (the target's log of the configuration).
 Result<UniqueFd> open_file(const Target& target, const Process& process, std::string_view file);
 
 }  // namespace hatchd::targets

@@ -326,6 +326,7 @@ Result<void> open_target(link::Channel& targets, const Chosen& chosen, Task& tas
     fetch(HATCH_FILE_HOSTS, "hosts");
     fetch(HATCH_FILE_NSSWITCH, "nsswitch.conf");
   }
+  fetch(OpenProcess::network, "network");
   task.target_name = chosen.target;
   task.processes.push_back(std::move(process));
   return {};

@@ -1,6 +1,7 @@
 #include "worker/host.hpp"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include "base/mask.hpp"
 #include "base/rights.hpp"
 #include "hatch/json.hpp"
+#include "hatch/network.hpp"
 #include "link/outcome.hpp"
 #include "link/receive.hpp"
 #include "worker/rendering.hpp"
@@ -97,7 +99,7 @@ struct Table {
   static std::int32_t target_file(hatch_run* run, std::uint32_t index, std::uint32_t file) noexcept {
     const auto& processes = of(run).task_.processes;
     if (index >= processes.size()) return -ESRCH;
-    if (file >= OpenProcess::file_count) return -EINVAL;
+    if (file > HATCH_FILE_LOG) return -EINVAL;
     const UniqueFd& opened = processes[index].files[file];
     if (!opened) return processes[index].file_errors[file];
     // A duplicate shares its position with the one before it.
@@ -169,9 +171,14 @@ struct Table {
     of(run).failed_ = true;
     of(run).problem_ = std::move(problem);
   }
+  static std::int32_t choose_network(hatch_run* run, std::uint32_t of_target) noexcept {
+    return of(run).choose_network(of_target != 0);
+  }
   static hatch_str mask_rules(hatch_run* run) noexcept { return borrowed(of(run).mask_text_); }
   static const void* extension(hatch_run*, hatch_str id) noexcept {
     static constexpr hatch::MaskExtension mask{sizeof(hatch::MaskExtension), mask_rules};
+    static constexpr hatch::NetworkExtension network{sizeof(hatch::NetworkExtension), choose_network};
+    if (view(id) == hatch::network_extension) return &network;
     return view(id) == "mask/1" ? &mask : nullptr;
   }
 };
@@ -454,6 +461,26 @@ int Host::adopt_artifact(int fd, std::string_view name, std::string_view media_t
     at += n;
   }
   return commit_artifact(to);
+}
+
+// ---- whose network
+// ----------------------------------------------------------------------------------------------
+
+int Host::choose_network(bool of_target) {
+  int error = of_target ? -ESRCH : 0;
+  if (of_target && !task_.processes.empty()) {
+    const auto main = std::find_if(task_.processes.begin(), task_.processes.end(),
+                                   [](const OpenProcess& process) { return process.facts.main != 0; });
+    const OpenProcess& process = main == task_.processes.end() ? task_.processes.front() : *main;
+    const UniqueFd& network = process.files[OpenProcess::network];
+    if (!network)
+      error = process.file_errors[OpenProcess::network];
+    else
+      error = ::setns(network.get(), CLONE_NEWNET) == 0 ? 0 : -errno;
+  }
+  // Before a byte of the network or of the target is read, whether it was asked for or not.
+  if (!rights::give_up("sys_admin")) return -ENOTRECOVERABLE;
+  return error;
 }
 
 // ---- stopping the target

@@ -47,6 +47,7 @@ class Host {
   int commit_artifact(int fd);
   void abort_artifact(int fd);
   int adopt_artifact(int fd, std::string_view name, std::string_view media_type);
+  int choose_network(bool of_target);
   void pause_begin();
   std::uint64_t pause_end();
   void close_run(std::string_view status, const Problem* problem = nullptr);

@@ -247,6 +247,12 @@ json::array texts(const char* const* from) {
 
 }  // namespace
 
+bool Hatch::needs(std::string_view extension) const {
+  for (const char* const* need = description.requirements; need && *need; ++need)
+    if (*need == extension) return true;
+  return false;
+}
+
 Result<Plugin> Plugin::open(int fd) { return open("/proc/self/fd/" + std::to_string(fd)); }
 
 Result<Plugin> Plugin::open(const std::string& path) {

@@ -25,6 +25,8 @@ struct Hatch {
   // How setup names it: "ID" or "ID kind".
   std::string key() const { return kind.empty() ? id : id + ' ' + kind; }
   bool has_flag(std::uint32_t flag) const { return (description.flags & flag) != 0; }
+  // Whether it names this extension among its requirements.
+  bool needs(std::string_view extension) const;
 };
 
 class Plugin {

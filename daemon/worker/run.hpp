@@ -35,7 +35,9 @@ std::int64_t monotonic_ns();
 
 // One process of the target, as `hatchd: targets` opened it.
 struct OpenProcess {
-  static constexpr std::size_t file_count = HATCH_FILE_LOG + 1;
+  // Beside the files of hatch.h: the network namespace, which the plugin is not handed (hatch/network.hpp).
+  static constexpr std::uint32_t network = HATCH_FILE_LOG + 1;
+  static constexpr std::size_t file_count = network + 1;
 
   hatch_process facts{};  // without the descriptors
   UniqueFd pidfd, directory;

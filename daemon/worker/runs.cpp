@@ -16,6 +16,8 @@
 
 #include "base/json.hpp"
 #include "base/log.hpp"
+#include "base/rights.hpp"
+#include "hatch/network.hpp"
 #include "schema/schema.hpp"
 
 namespace hatchd::worker {
@@ -26,8 +28,8 @@ namespace {
 
 SteadyTime now() { return std::chrono::steady_clock::now(); }
 
-constexpr const char* file_names[OpenProcess::file_count] = {"environment", "resolv.conf", "hosts", "nsswitch.conf",
-                                                             "log"};
+constexpr const char* file_names[OpenProcess::file_count] = {"environment",   "resolv.conf", "hosts",
+                                                             "nsswitch.conf", "log",         "network"};
 
 // Overwrites every text within, so that a forked run does not carry the secrets of profiles that are not its own.
 void wipe(json::value& value) {
@@ -43,6 +45,12 @@ void wipe(json::value& value) {
 PauseBoard* new_board() {
   void* page = ::mmap(nullptr, sizeof(PauseBoard), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   return page == MAP_FAILED ? nullptr : new (page) PauseBoard;
+}
+
+// Who may not has no use for the descriptor.
+bool may_enter_networks() {
+  const auto held = rights::capabilities();
+  return std::binary_search(held.begin(), held.end(), "sys_admin");
 }
 
 tl::unexpected<Problem> not_allowed(std::string detail) { return refuse("internal", std::move(detail)); }
@@ -224,6 +232,8 @@ void Runs::opened(Iterator at, link::Message& message) {
         for (const std::uint32_t file : {HATCH_FILE_RESOLV_CONF, HATCH_FILE_HOSTS, HATCH_FILE_NSSWITCH})
           active.wanted.emplace_back(i, file);
     }
+    if ((process.facts.main || processes->size() == 1) && hatch.needs(hatch::network_extension) && may_enter_networks())
+      active.wanted.emplace_back(i, OpenProcess::network);
     task.processes.push_back(std::move(process));
   }
   task.processes_counted = number_of(message.body, "counted");

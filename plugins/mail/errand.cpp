@@ -1,10 +1,10 @@
 #include "mail/errand.hpp"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <boost/json.hpp>
 
+#include "hatch/network.hpp"
 #include "mail/address.hpp"
 #include "mail/environment.hpp"
 #include "mail/message.hpp"
@@ -38,40 +38,7 @@ int read_target_file(const hatch::Run& run, std::uint32_t process, std::uint32_t
   return 0;
 }
 
-// A file of /proc/PID/net is another one in every network namespace, and to see which takes no right.
-enum class Network { same, other, unknown };
-Network network_of(const hatch_process& process) {
-  struct stat theirs {
-  }, ours{};
-  if (::fstatat(process.proc_fd, "net/dev", &theirs, 0) != 0 || ::stat("/proc/self/net/dev", &ours) != 0)
-    return Network::unknown;
-  return theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino ? Network::same : Network::other;
-}
-
-void choose_network(const Wish& wish, const std::vector<hatch_process>& processes, Prepared& prepared) {
-  if (processes.empty()) {
-    if (wish.network == "target") throw refusal("network=target needs a target", "name one: target=NAME");
-    return;
-  }
-  const Network network = network_of(processes[main_process(processes)]);
-  if (wish.network == "target") {
-    if (network != Network::same)
-      throw hatch::Failure::rights(
-          network == Network::other ? "the target is in another network namespace, and hatchd may not enter it"
-                                    : "whether the target is in another network namespace cannot be seen",
-          {"the rights set full, which alone may enter another network namespace"},
-          "run hatchd in the target's network namespace (a sidecar in its pod, or NetworkNamespacePath= and "
-          "JoinsNamespaceOf= in hatchd's unit), or leave network=target out");
-    prepared.vantage.network = "target";
-  } else if (wish.from == "target" && network == Network::other) {
-    prepared.warnings.push_back(
-        "the target is in another network namespace: what works from hatchd's may not work from the target's");
-  }
-}
-
-void use_target(const hatch::Run& run, const std::vector<hatch_process>& processes, Prepared& prepared) {
-  if (processes.empty()) throw refusal("from=target needs a target", "name one: target=NAME");
-  const std::uint32_t process = main_process(processes);
+void use_environment_of(const hatch::Run& run, std::uint32_t process, Prepared& prepared) {
   std::string environ;
   if (const int error = read_target_file(run, process, HATCH_FILE_ENVIRONMENT, environ); error < 0)
     throw hatch::Failure::rights(
@@ -80,6 +47,10 @@ void use_target(const hatch::Run& run, const std::vector<hatch_process>& process
         "target's user");
   use_environment(prepared.settings, parse_environment(environ));
   prepared.vantage.from = "target";
+}
+
+// Names as the target sees them: in its network, hatchd's name servers may not even be reached.
+void use_resolver_of(const hatch::Run& run, std::uint32_t process, Prepared& prepared) {
   ResolverFiles files;
   const int no_hosts = read_target_file(run, process, HATCH_FILE_HOSTS, files.hosts);
   const int no_servers = read_target_file(run, process, HATCH_FILE_RESOLV_CONF, files.resolv_conf);
@@ -154,12 +125,22 @@ std::string host_name() {
 
 Prepared prepare_errand(const hatch::Run& run, const Wish& wish) {
   try {
+    // First of all: the right to do so is gone afterwards, and what follows reads what others wrote.
+    const hatch::Network network = hatch::use_network(run, wish.network == "target", "mail");
     Prepared prepared;
     prepared.settings = settings_of(run.profile());
     prepared.files = own_resolver_files();
     const std::vector<hatch_process> processes = run.processes();
-    if (wish.from == "target") use_target(run, processes, prepared);
-    choose_network(wish, processes, prepared);
+    if (wish.from == "target") {
+      if (processes.empty()) throw refusal("from=target needs a target", "name one: target=NAME");
+      use_environment_of(run, main_process(processes), prepared);
+      if (network == hatch::Network::other)
+        prepared.warnings.emplace_back(
+            "the target is in another network namespace: what works from hatchd's may not work from the target's");
+    }
+    if (wish.from == "target" || network == hatch::Network::target)
+      use_resolver_of(run, main_process(processes), prepared);
+    if (wish.network == "target") prepared.vantage.network = "target";
     prepared.files.servers = prepared.settings.dns;
     if (!wish.sender.empty()) {
       prepared.settings.sender = wish.sender;

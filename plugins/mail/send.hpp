@@ -24,8 +24,9 @@ struct Common {
          "Whose settings: the profile's, or those that the target has in its environment (SMTP_*, MAIL_*, EMAIL_*, "
          "SPRING_MAIL_*, …), with the target's resolver files")
         .one_of({"profile", "target"});
-    p.optional("network", network,
-               "From whose network: target refuses where the target is in another network namespace")
+    p.optional(
+         "network", network,
+         "From whose network: hatchd's, or the target's, which may be another one (then it takes the rights set full)")
         .one_of({"hatchd", "target"});
   }
 };
@@ -47,6 +48,8 @@ struct Send : Common {
       .flags = HATCH_ENVIRONMENT | HATCH_TARGET_NETFILES,
       .timeout = std::chrono::seconds{90},
       .cooldown = std::chrono::seconds{10},
+      .capabilities = {"sys_admin"},
+      .requirements = {"network/1"},
   };
 
   std::string subject = "Test message", msg;
@@ -73,6 +76,8 @@ struct Check : Common {
       .target = hatch::Target::optional,
       .flags = HATCH_ENVIRONMENT | HATCH_TARGET_NETFILES,
       .timeout = std::chrono::seconds{90},
+      .capabilities = {"sys_admin"},
+      .requirements = {"network/1"},
   };
 
   void params(auto& p) { common_params(p); }

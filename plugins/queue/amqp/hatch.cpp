@@ -21,7 +21,7 @@ class LoopBack {
   LoopBack(hatch::Run& run, const queue::Settings& settings, std::string queue_name)
       : run_(run),
         settings_(settings),
-        report_(run),
+        report_(run, settings.network()),
         watch_(run, queue::Clock::now() +
                         std::max(run.remaining() - std::chrono::milliseconds{500}, std::chrono::milliseconds{100})),
         patience_(settings.duration("timeout", std::chrono::seconds{5})),
@@ -156,6 +156,8 @@ struct RabbitPing {
       .flags = HATCH_ENVIRONMENT,
       .timeout = std::chrono::seconds{30},
       .kind = "rabbitmq",
+      .capabilities = {"sys_admin"},
+      .requirements = {"network/1"},
   };
 
   queue::Source source;
@@ -172,7 +174,6 @@ struct RabbitPing {
 
  private:
   hatch::Result ping(hatch::Run& run, bool look_only) {
-    queue::check_network(run, source);
     const queue::Settings settings(run, source);
     return LoopBack(run, settings, queue_name).perform(look_only);
   }

@@ -32,6 +32,8 @@ struct CeleryPing {
       .flags = HATCH_ENVIRONMENT,
       .timeout = std::chrono::seconds{30},
       .kind = "celery",
+      .capabilities = {"sys_admin"},
+      .requirements = {"network/1"},
   };
 
   queue::Source source;
@@ -50,7 +52,6 @@ struct CeleryPing {
 
  private:
   hatch::Result ping(hatch::Run& run, bool look_only) {
-    queue::check_network(run, source);
     const queue::Settings settings(run, source);
     return queue::celery::ping(run, settings, {queue_name, task, message, look_only});
   }

@@ -29,7 +29,7 @@ class Ping {
       : run_(run),
         settings_(settings),
         request_(request),
-        report_(run),
+        report_(run, settings.network()),
         patience_(settings.duration("timeout", std::chrono::seconds{5})),
         control_patience_(settings.duration("control_wait", std::chrono::seconds{1})),
         watch_(run, Clock::now() +

@@ -4,6 +4,10 @@ namespace queue {
 
 double ms_between(Time from, Time to) { return std::chrono::duration<double, std::milli>(to - from).count(); }
 
+Report::Report(hatch::Run& run, hatch::Network network) : run_(run), network_(network) {
+  add("network", network == hatch::Network::target ? "target" : "hatchd");
+}
+
 void Report::secret(std::string_view text) {
   if (text.size() >= 3) secrets_.emplace_back(text);
 }
@@ -50,6 +54,9 @@ hatch::Result Report::result(std::string verdict, std::string hint) const {
 
 void Report::fail(std::string verdict, std::string hint) {
   if (!open_.empty()) bad(verdict);
+  if (network_ == hatch::Network::other)
+    hint += (hint.empty() ? "" : "; ") +
+            std::string("the target is in another network namespace than hatchd: network=target looks from there");
   throw hatch::Failure(clean(verdict, 2000)).with(result(verdict, std::move(hint)));
 }
 

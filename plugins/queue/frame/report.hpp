@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "hatch/hatch.hpp"
+#include "hatch/network.hpp"
 #include "queue/frame/trouble.hpp"
 
 namespace queue {
@@ -24,7 +25,7 @@ double ms_between(Time from, Time to);
 
 class Report {
  public:
-  explicit Report(hatch::Run& run) : run_(run) {}
+  explicit Report(hatch::Run& run, hatch::Network network = hatch::Network::own);
 
   // A text that must never be seen; short ones would mask half of every sentence and are no secrets.
   void secret(std::string_view text);
@@ -60,6 +61,7 @@ class Report {
     bool ok;
   };
   hatch::Run& run_;
+  hatch::Network network_;
   std::vector<std::string> secrets_;
   std::vector<Step> steps_;
   std::vector<std::pair<std::string, std::string>> members_;  // name, JSON

@@ -1,7 +1,6 @@
 #include "queue/frame/settings.hpp"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -59,7 +58,9 @@ std::vector<std::pair<std::string, Setting>> environment_of(const hatch::Run& ru
 }  // namespace
 
 Settings::Settings(hatch::Run& run, const Source& source)
-    : name_(source.profile), from_target_(source.from == "target") {
+    : network_(hatch::use_network(run, source.network == "target", "queue")),
+      name_(source.profile),
+      from_target_(source.from == "target") {
   json::error_code error;
   json::value profile = json::parse(json::string_view(run.profile()), error);
   if (!error && profile.is_object()) profile_ = std::move(profile.get_object());
@@ -130,23 +131,6 @@ std::string profile_schema(std::string_view kind, std::string_view own) {
 "verify": {"type": "boolean", "default": true, "description": "Check the server's certificate."},
 "timeout": {"type": "string", "format": "duration", "default": "5s", "description": "How long each part may take: connecting, and waiting for the answer."}
 }})";
-}
-
-void check_network(const hatch::Run& run, const Source& source) {
-  if (source.network != "target") return;
-  const std::vector<hatch_process> processes = run.processes();
-  if (processes.empty()) throw hatch::Failure("network=target takes a target: name one with target=NAME");
-  struct stat own {
-  }, theirs{};
-  const bool known =
-      ::stat("/proc/self/ns/net", &own) == 0 && ::fstatat(processes.front().proc_fd, "ns/net", &theirs, 0) == 0;
-  if (known && own.st_dev == theirs.st_dev && own.st_ino == theirs.st_ino) return;
-  throw hatch::Failure::rights(
-      known ? "the target is in a network namespace of its own, and hatchd may not enter it"
-            : "hatchd may not see which network namespace the target is in, nor enter it",
-      {"the rights set full"},
-      "start hatchd with the rights set full, or in the network namespace of the target: systemd: JoinsNamespaceOf=, "
-      "Kubernetes: a sidecar in the same pod; or use network=own");
 }
 
 }  // namespace queue

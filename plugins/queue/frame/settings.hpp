@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "hatch/network.hpp"
 #include "queue/frame/report.hpp"
 #include "queue/frame/stream.hpp"
 
@@ -20,7 +21,7 @@ struct Setting {
 
 // The parameters that every kind has in common.
 struct Source {
-  std::string profile = "", from = "profile", network = "own";
+  std::string profile = "", from = "profile", network = "hatchd";
 
   void params(auto& p) {
     p.optional("profile", profile, "Which profile of the configuration: its kind, broker and queue").length(0, 64);
@@ -28,13 +29,20 @@ struct Source {
                "Whose addresses: those of the profile, or what the target's environment holds (CELERY_BROKER_URL, "
                "REDIS_URL, AMQP_URL, …)")
         .one_of({"profile", "target"});
-    p.optional("network", network, "In whose network: hatchd's own, or the target's").one_of({"own", "target"});
+    p.optional("network", network,
+               "From whose network: hatchd's, or the target's, which may be another one (then it takes the rights set "
+               "full)")
+        .one_of({"hatchd", "target"});
   }
 };
 
 class Settings {
  public:
+  // Enters the target's network where that is wanted, before anything is read: the right to do so is gone afterwards.
+  // Throws hatch::Failure where something is not to be had.
   Settings(hatch::Run& run, const Source& source);
+
+  hatch::Network network() const { return network_; }
 
   // The address that the profile holds as `key`, or the first of `variables` that the target's environment has.
   Setting address(std::string_view key, std::initializer_list<const char*> variables) const;
@@ -48,6 +56,7 @@ class Settings {
   void allow(std::string_view what, const std::string& name, std::string_view own, std::string_view key) const;
 
  private:
+  hatch::Network network_;  // first: made first
   boost::json::object profile_;
   std::string name_;
   bool from_target_ = false;
@@ -57,8 +66,5 @@ class Settings {
 // The JSON Schema of a profile: `own` holds the members of the kind ("name": {…}, …), to which come those that every
 // kind has. `kind` is required.
 std::string profile_schema(std::string_view kind, std::string_view own);
-
-// Refuses network=target unless the target is in hatchd's own network namespace, where there is nothing to do.
-void check_network(const hatch::Run& run, const Source& source);
 
 }  // namespace queue

@@ -44,7 +44,7 @@ class LoopBack {
   LoopBack(hatch::Run& run, const queue::Settings& settings, std::string queue_name)
       : run_(run),
         settings_(settings),
-        report_(run),
+        report_(run, settings.network()),
         watch_(run, queue::Clock::now() + std::chrono::seconds{20}),
         patience_(settings.duration("timeout", std::chrono::seconds{5})),
         queue_(std::move(queue_name)) {}
@@ -247,6 +247,8 @@ struct RedisPing {
       .flags = HATCH_ENVIRONMENT,
       .timeout = std::chrono::seconds{30},
       .kind = "redis",
+      .capabilities = {"sys_admin"},
+      .requirements = {"network/1"},
   };
 
   queue::Source source;
@@ -263,7 +265,6 @@ struct RedisPing {
 
  private:
   hatch::Result ping(hatch::Run& run, bool look_only) {
-    queue::check_network(run, source);
     const queue::Settings settings(run, source);
     return LoopBack(run, settings, queue_name).perform(look_only);
   }

@@ -2,11 +2,13 @@
 #include "base/rights.hpp"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -134,4 +136,35 @@ TEST_CASE("names of capabilities") {
   CHECK(rights::is_capability("dac_read_search"));
   CHECK_FALSE(rights::is_capability("sys_root"));
   CHECK_FALSE(rights::is_capability(""));
+}
+
+TEST_CASE("who was granted CAP_SYS_ADMIN may enter a network, no other namespace, and makes none") {
+  if (::geteuid() != 0) return;
+  CHECK(in_child([] {
+          const int network = ::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+          const int mounts = ::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+          if (!rights::lower({{}, {}, {"sys_admin"}}, rights::Filter::plugin, 0)) return 1;
+          if (rights::capabilities() != std::vector<std::string>{"sys_admin"}) return 2;
+          if (::setns(network, CLONE_NEWNET) != 0) return 3;
+          if (!denied(::setns(network, 0))) return 4;  // "whatever it is": the filter cannot know
+          if (!denied(::setns(mounts, CLONE_NEWNS)) || !denied(::setns(mounts, 0))) return 5;
+          if (!denied(::unshare(CLONE_NEWNET)) || !denied(::unshare(CLONE_NEWNS))) return 6;
+          for (const unsigned long flag : {CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWPID})
+            if (!denied(::syscall(SYS_clone, flag | SIGCHLD, 0, 0, 0, 0))) return 7;
+          if (::syscall(SYS_clone3, nullptr, 0) != -1 || errno != ENOSYS) return 8;
+          const pid_t child = ::fork();
+          if (child == 0) ::_exit(0);
+          if (child < 0 || ::waitpid(child, nullptr, 0) != child) return 9;
+          if (!rights::give_up("sys_admin") || !rights::capabilities().empty()) return 10;
+          return denied(::setns(network, CLONE_NEWNET)) ? 0 : 11;
+        }) == 0);
+}
+
+TEST_CASE("without that right nobody enters a namespace, not even its own") {
+  const auto filter = GENERATE(rights::Filter::front, rights::Filter::targets, rights::Filter::plugin);
+  CHECK(in_child([&] {
+          const int network = ::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+          if (!rights::lower({{}, {}, {"sys_ptrace"}}, filter, 0)) return 1;
+          return denied(::setns(network, CLONE_NEWNET)) ? 0 : 2;
+        }) == 0);
 }

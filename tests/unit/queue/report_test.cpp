@@ -25,7 +25,6 @@ struct Addresses {
   queue::Source source;
   void params(auto& p) { source.params(p); }
   hatch::Result run(hatch::Run& run) {
-    queue::check_network(run, source);
     const queue::Settings settings(run, source);
     settings.allow("queue", "b", "a", "queues");
     const queue::Setting found = settings.address("broker", {"CELERY_BROKER_URL", "REDIS_URL"});
