@@ -33,8 +33,19 @@ void Events::add(std::string_view type, const json::object& data) {
     events_.pop_front();
   }
   const bool must = type == "state" || type == "result";  // few, and small
-  if (!to_disk_ || (!must && stored_ >= max_stored)) return;
-  std::string entry = Journal::entry(to_line(events_.back()));
+  if (!to_disk_) return;
+  std::string entry;
+  if (must || stored_ < max_stored) {
+    entry = Journal::entry(to_line(events_.back()));
+  } else if (!std::exchange(cut_, true)) {
+    // In the place of the first that is left out, so that a reader sees more than a gap in the numbers.
+    const std::string message = "what the run told from here on was not kept: more than " +
+                                std::to_string(max_stored / (1024 * 1024)) + " MiB of events";
+    entry = Journal::entry(
+        to_line({last_, "log", json::serialize(json::object{{"level", "warning"}, {"message", message}})}));
+  } else {
+    return;
+  }
   stored_ += entry.size();
   unwritten_ += entry;
 }

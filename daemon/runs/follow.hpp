@@ -27,7 +27,7 @@ class Events {
  public:
   static constexpr std::size_t max_count = 4096;
   static constexpr std::size_t max_bytes = 1024 * 1024;
-  static constexpr std::size_t max_stored = 4 * 1024 * 1024;  // then only states and the result go to disk
+  static constexpr std::size_t max_stored = 4 * 1024 * 1024;  // then one that says so, states and the result
 
   void add(std::string_view type, const boost::json::object& data);
   // The first event behind number `after` that is still there; nullptr when there is none yet.
@@ -49,6 +49,7 @@ class Events {
   bool to_disk_ = true;
   std::string unwritten_;
   std::size_t stored_ = 0;
+  bool cut_ = false;  // that max_stored is reached was written down
 };
 
 // An event as the text of a journal's entry, and back.

@@ -27,6 +27,14 @@ boost::json::object recorded(boost::json::object params) {
   return {{"parameters_left_out", std::to_string(bytes) + " bytes, which is too large for the record of a run"}};
 }
 
+// Gives up the result that only memory holds.
+void drop_kept(Live& live) {
+  if (live.kept.empty()) return;
+  live.kept.clear();
+  live.run.has_result = false;
+  live.run.renderings.clear();
+}
+
 }  // namespace
 
 Runner::Runner(asio::any_io_executor executor, Plugins& plugins, Store& store, const Disk& disk, Pool& pool,
@@ -40,6 +48,7 @@ Runner::Runner(asio::any_io_executor executor, Plugins& plugins, Store& store, c
       admission_(limits.admission),
       keys_(disk),
       artifacts_(disk, pool, [this](LivePtr live) { return write_record(std::move(live), true); }),
+      late_timer_(executor),
       removed_(executor),
       ended_(executor),
       audited_(executor),
@@ -126,6 +135,7 @@ void Runner::retire(const LivePtr& live) {
     const LivePtr oldest = std::move(recent_.front());
     recent_.pop_front();
     if (!oldest->folder) store_.forget(oldest->run.id);  // memory was the only place where it was
+    if (late_.contains(oldest->run.id)) drop_kept(*oldest);
   }
   bound_kept();
   if (on_end_ && !live->preflight) on_end_(live->run);
@@ -140,9 +150,7 @@ void Runner::bound_kept() {
     Live& live = **at;
     for (const auto& [name, text] : live.kept) bytes += text.size();
     if (at == recent_.rbegin() || bytes <= limits_.kept || live.kept.empty()) continue;
-    live.kept.clear();
-    live.run.has_result = false;
-    live.run.renderings.clear();
+    drop_kept(live);
   }
 }
 
@@ -160,6 +168,7 @@ void Runner::cancel(const LivePtr& live) {
 
 LivePtr Runner::live(const std::string& id) const {
   if (const auto at = live_.find(id); at != live_.end()) return at->second;
+  if (const auto at = late_.find(id); at != late_.end()) return at->second.live;
   const auto at = std::find_if(recent_.begin(), recent_.end(), [&](const LivePtr& live) { return live->run.id == id; });
   return at == recent_.end() ? nullptr : *at;
 }
@@ -248,6 +257,7 @@ asio::awaitable<Runner::Listed> Runner::list(Store::Query query) {
 
 asio::awaitable<void> Runner::stop(SteadyTime until) {
   stopping_ = true;
+  late_timer_.cancel();  // a last attempt
   for (const auto& [id, live] : std::map(live_)) cancel(live);
   while (!live_.empty() && std::chrono::steady_clock::now() < until) co_await ended_.wait(until);
   // Out of time: their deadline is now, and each is recorded as it stands.
@@ -256,7 +266,7 @@ asio::awaitable<void> Runner::stop(SteadyTime until) {
     live->changed.notify();
   }
   const SteadyTime last = std::chrono::steady_clock::now() + std::chrono::seconds(2);
-  while (!live_.empty() && std::chrono::steady_clock::now() < last) co_await ended_.wait(last);
+  while ((!live_.empty() || writing_late_) && std::chrono::steady_clock::now() < last) co_await ended_.wait(last);
 }
 
 asio::awaitable<void> Runner::prune() {
@@ -343,8 +353,9 @@ asio::awaitable<void> Runner::record(LivePtr live, bool durable) {
   if (live->folder) {
     const auto written = co_await write_record(live, durable);
     if (!written) {
-      live->run.stored = false;
+      const bool stored = std::exchange(live->run.stored, false);
       log::error("a run could not be recorded", {{"run", live->run.id}, {"problem", written.error().detail}});
+      if (is_over(live->run.state)) write_later(live, stored);
     }
   }
   store_.put(live->run);

@@ -58,7 +58,7 @@ class Runner {
   asio::awaitable<void> wait(LivePtr live, SteadyTime until = SteadyTime::max());
   void cancel(const LivePtr& live);
 
-  // The run while it is in memory; nullptr otherwise.
+  // The run while it is in memory; nullptr otherwise. So it is as long as its last record is not on disk.
   LivePtr live(const std::string& id) const;
   // From memory or disk. run-unknown.
   asio::awaitable<Result<Run>> load(std::string id);
@@ -109,6 +109,9 @@ class Runner {
   void end(const LivePtr& live, State state, std::optional<Problem> problem);
   void retire(const LivePtr& live);
   void bound_kept();
+  // late.cpp
+  void write_later(const LivePtr& live, bool stored);
+  asio::awaitable<void> write_late();
 
   asio::any_io_executor executor_;
   Plugins& plugins_;
@@ -123,9 +126,16 @@ class Runner {
   std::vector<std::string> unsettled_;   // runs whose files are written and not synced
   std::map<std::string, LivePtr> live_;  // under way
   std::deque<LivePtr> recent_;           // over, newest last: for followers
+  struct Late {
+    LivePtr live;
+    bool stored;  // once the record is: is the result?
+  };
+  std::map<std::string, Late> late_;  // over, and the disk refused the record that says so
+  asio::steady_timer late_timer_;     // until they are tried again
+  bool writing_late_ = false;
   std::function<void(const Run&)> on_end_;
   Signal removed_;  // removing_ became false
-  Signal ended_;    // a run left live_
+  Signal ended_;    // a run left live_, or writing_late_ became false
   audit::Audit* audit_ = nullptr;
   Signal audited_;
   Signal turn_;  // a run left its place, or got its turn

@@ -220,6 +220,9 @@ def test_a_disk_that_is_really_full(demo, marks, tmpfs):
         assert run["state"] == "failed" and run["artifacts"] == [] and answer.json()["remedy"], run
         assert shutil.disk_usage(tmpfs).free > 8 * 1024 * 1024, "the half file is gone"
 
+        # One that began while there was room, and whose end finds none.
+        late = daemon.run("files.mark", {"path": str(marks), "hold_ms": 500}, {"Prefer": "respond-async"}).json()["id"]
+        wait_until("it to do its work", lambda: marks.read_text() == "mark\n")
         filler = fill(tmpfs)
         looked = daemon.run("stack.dump")
         assert looked.status == 200 and looked.json()["stored"] is False and looked.json()["result"]["threads"], looked
@@ -229,16 +232,21 @@ def test_a_disk_that_is_really_full(demo, marks, tmpfs):
         assert "event: result" in events(daemon, looked.json()["id"])
         acted = daemon.run("files.mark", {"path": str(marks)}, {"Idempotency-Key": "full"})
         assert acted.status == 507 and acted.json()["code"] == "no-space", acted
-        assert marks.read_text() == "", "what cannot be recorded is not done"
+        assert marks.read_text() == "mark\n", "what cannot be recorded is not done"
+        wait_until("the other run to end", lambda: daemon.record(late)["state"] == "succeeded")
+        record = tmpfs / "runs" / late / "run.json"
+        assert daemon.record(late)["stored"] is False and json.loads(record.read_text())["state"] != "succeeded"
 
         filler.unlink()
+        wait_until("its record to be written at last", lambda: json.loads(record.read_text())["state"] == "succeeded")
         acted = daemon.run("files.mark", {"path": str(marks)}, {"Idempotency-Key": "full"})
-        assert acted.status == 200 and marks.read_text() == "mark\n", "the key was not used up"
+        assert acted.status == 200 and marks.read_text() == "mark\nmark\n", "the key was not used up"
         assert "stored" not in daemon.run("probe.echo").json()
         daemon.stop()
         daemon.start()
         listed = {r["id"] for r in daemon.get("/v1/runs").json()["runs"]}
         assert before["id"] in listed and acted.json()["id"] in listed and looked.json()["id"] not in listed
+        assert daemon.record(late)["state"] == "succeeded", "and not crashed"
 
 
 def test_below_min_free_only_artifacts_are_refused(demo, marks):

@@ -93,10 +93,15 @@ TEST_CASE("what goes to disk is bounded, but states and the result always do") {
   Events events;
   const boost::json::object data{{"text", std::string(60'000, 'x')}};
   std::size_t bytes = 0;
+  std::string last;
   for (int i = 0; i < 200; ++i) {
     events.add("output", data);
-    bytes += events.take_unwritten().size();
+    std::string entries = events.take_unwritten();
+    bytes += entries.size();
+    if (!entries.empty()) last = std::move(entries);
   }
+  CHECK(last.find(" log {") != std::string::npos);
+  CHECK(last.find("was not kept: more than 4 MiB of events") != std::string::npos);
   CHECK(bytes >= Events::max_stored);
   CHECK(bytes < Events::max_stored + 61'000);
   events.add("result", {{"state", "succeeded"}});

@@ -563,6 +563,29 @@ TEST_CASE("a disk that refuses: looking goes on in memory, acting is not started
   CHECK(acted.error->code == "no-space");
 }
 
+TEST_CASE("a last record that the disk refuses is tried again until it is written") {
+  House house;
+  std::filesystem::path in_the_way;
+  house.acts = {[&](FakeRun& run) {
+    in_the_way = house.folder.path / run.id / "run.json.tmp";
+    std::filesystem::create_directory(in_the_way);  // open(2): EISDIR
+    return succeed(run);
+  }};
+  const Run run = house.run_to_end(house.order());
+  CHECK(run.state == State::succeeded);
+  CHECK_FALSE(run.stored);
+  CHECK(house.disk.read_record(run.id)->state == State::queued);
+  std::filesystem::remove(in_the_way);
+  const auto limit = std::chrono::steady_clock::now() + 20s;
+  house.io.restart();
+  while (house.disk.read_record(run.id)->state != State::succeeded && std::chrono::steady_clock::now() < limit)
+    house.io.run_one_for(100ms);
+  const auto record = house.disk.read_record(run.id);
+  CHECK(record->state == State::succeeded);
+  CHECK(record->stored);
+  CHECK(record->has_result);
+}
+
 TEST_CASE("a run that says more at once than a run may is heard no more") {
   House house;
   house.acts = {[](FakeRun& run) {
