@@ -28,6 +28,13 @@ struct Listener {
   bool tls = false;
 };
 
+// The last reload of the configuration, by this process's lifetime.
+struct Reload {
+  std::string time;  // RFC 3339; "": there was none
+  bool taken = false;
+  std::string detail;  // why not; printable, masked
+};
+
 // A route as it is described (openapi.cpp).
 struct RouteEntry {
   std::string_view method, pattern;
@@ -48,6 +55,7 @@ struct Api {
   metrics::Metrics* metrics = nullptr;  // set before the first request
   std::vector<RouteEntry> routes{};     // all of them
   std::string version{};
+  Reload reload{};
   SteadyTime looked{};         // when metrics last heard of the targets
   Members* members = nullptr;  // set before the first request; without it (in tests) there are none
   // An artifact is gone, and this is the last that knows its digest. For the audit.

@@ -28,9 +28,14 @@ constexpr Link links[] = {
 }  // namespace
 
 Answer index(Api& api, const http::Context& context) {
+  const bool admin = context.caller.role >= access::Role::admin;
   if (http::format_of(context.request, http::Format::text) != http::Format::text) {
     json::object body;
     for (const Link& link : links) body[link.name] = link.path;
+    if (admin && !api.reload.time.empty())
+      body["reload"] = {{"time", api.reload.time},
+                        {"outcome", api.reload.taken ? "succeeded" : "failed"},
+                        {"detail", api.reload.taken ? json::value(nullptr) : json::value(api.reload.detail)}};
     co_return http::json_response(200, pretty(body) + "\n");
   }
   const std::string door = catalogue::curl_door(door_of(api, context));
@@ -50,6 +55,11 @@ Answer index(Api& api, const http::Context& context) {
   if (first)
     text += "\nRun a hatch:\n  " +
             catalogue::curl_line(*first, door_of(api, context), visible(api.targets, context.caller, first->id)) + "\n";
+  if (admin && !api.reload.time.empty())
+    text += "\nThe configuration was " +
+            (api.reload.taken ? "taken over at " + api.reload.time
+                              : "not taken over at " + api.reload.time + ": " + api.reload.detail) +
+            "\n";
   co_return http::text_response(200, std::move(text));
 }
 

@@ -66,7 +66,15 @@ constexpr std::string_view components = R"json({
   },
   "schemas": {
     "Any": {"type": "object"},
-    "Links": {"type": "object", "additionalProperties": {"type": "string"}},
+    "Links": {
+      "type": "object", "additionalProperties": {"type": "string"},
+      "properties": {
+        "reload": {
+          "type": "object", "description": "The last reload of the configuration since hatchd started, for admins",
+          "properties": {"time": {"type": "string", "format": "date-time"}, "outcome": {"enum": ["succeeded", "failed"]}, "detail": {"type": ["string", "null"]}}
+        }
+      }
+    },
     "State": {"type": "string", "enum": ["queued", "running", "succeeded", "failed", "cancelled", "timed-out", "crashed"]},
     "Effect": {"type": "string", "enum": ["observe", "act", "disrupt"]},
     "Role": {"type": "string", "enum": ["metrics", "viewer", "operator", "admin"]},

@@ -285,6 +285,19 @@ int audit(const Client& client, const std::map<std::string, std::string>& filter
   return tell(client, {"GET", with_query("/v1/audit", query), {}});
 }
 
-int health(const Client& client) { return tell(client, {"GET", "/readyz", {}}); }
+int health(const Client& client) {
+  const int ready = tell(client, {"GET", "/readyz", {}});
+  if (client.options.json || ready == cannot_connect) return ready;
+  // Told to admins: that the configuration in the files is not the one that counts.
+  const Result<Answer> index = exchange(client.endpoint, {"GET", "/", {}, true});
+  if (!index) return ready;
+  const Result<boost::json::value> links = parse_json(index->body);
+  const boost::json::object* reload = links && links->is_object() ? object_of(links->get_object(), "reload") : nullptr;
+  if (reload && text_of(*reload, "outcome") == "failed")
+    print(
+        shown("the configuration was not taken over at " + text_of(*reload, "time") + ": " + text_of(*reload, "detail"),
+              false));
+  return ready;
+}
 
 }  // namespace hatchd::client

@@ -22,6 +22,7 @@
 #include "config/config.hpp"
 #include "config/units.hpp"
 #include "front/routes.hpp"
+#include "hatch/json.hpp"
 #include "http/listener.hpp"
 #include "http/pipeline.hpp"
 #include "link/outcome.hpp"
@@ -259,17 +260,23 @@ struct Front {
       if (target.key() != "*") api.targets.emplace_back(target.key());
   }
 
+  // For those who were not looking at the log.
+  void reload_ended(bool taken, const std::string& why) {
+    api.reload = {rfc3339(std::chrono::system_clock::now()), taken, hatch::printable(mask::rules()->text(why))};
+    metrics.reloaded(taken, metrics::unix_seconds(api.reload.time).value_or(0));
+    if (!audit) return;
+    json::object line = audit::entry("reload");
+    line["outcome"] = taken ? "succeeded" : "failed";
+    line["detail"] = taken ? json::value(nullptr) : json::value(api.reload.detail);
+    audit->write(line, true);
+  }
+
   // Everything or nothing: what can fail has not touched anything yet. Requests and runs under way keep what they began
   // with, but for rights that their caller has no longer.
   asio::awaitable<void> reload(json::object message) {
     auto work = [this, message] { return reloadable_of(message, uids); };
     Result<Reloadable> made = co_await pool.run(std::move(work));
-    if (audit) {
-      json::object line = audit::entry("reload");
-      line["outcome"] = made ? "succeeded" : "failed";
-      line["detail"] = made ? json::value(nullptr) : json::value(made.error().detail);
-      audit->write(line, true);
-    }
+    reload_ended(!!made, made ? "" : made.error().detail);
     if (!made) {
       supervisor.send("reload-refused", {{"problem", to_json(made.error())}});
       co_return;
@@ -376,6 +383,8 @@ struct Front {
         plugin_ended(body);
       } else if (message->type == "reload") {
         asio::co_spawn(io, reload(std::move(message->body)), asio::detached);
+      } else if (message->type == "reload-failed") {
+        reload_ended(false, text_of(body, "detail"));
       } else if (message->type == "ping") {
         supervisor.send("pong");
       } else if (message->type == "stop") {

@@ -85,7 +85,7 @@
 //            "reserved_uids": [N…] (peers with these have no role), "admin_uids": [N…] (zero configuration), "temporary": bool,
 //            "journal": bool} + [runs directory, audit directory, listener…, (socket to journald)]
 //   supervisor → front: reload {RELOADABLE, "retire": [PLUGIN…] whose process the next run must not use}
-//            → reloaded {} | reload-refused {"problem"}, which changes nothing
+//            → reloaded {} | reload-refused {"problem"}, which changes nothing;   reload-failed {"detail"}: refused before it came here
 //
 //   RELOADABLE = {"configuration": the effective configuration without profiles and secrets of plugins, "catalogue": [MANIFEST
 //            whose HATCHes also have "enabled": bool, ["why_not", "remedy",] "role", "cooldown_ms", "concurrency", "queue",

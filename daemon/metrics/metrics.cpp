@@ -41,6 +41,14 @@ Metrics::Metrics(std::string_view version, std::vector<std::string> states)
                     Type::gauge,
                     "Messages that waited in the queue when a run last looked.",
                     {"profile", "queue"}}),
+      reload_taken_({"hatchd_config_last_reload_successful",
+                     Type::gauge,
+                     "1: the configuration is the one in the files as of the last reload, or start; 0: it was refused.",
+                     {}}),
+      reload_time_({"hatchd_config_last_reload_success_timestamp_seconds",
+                    Type::gauge,
+                    "When a configuration was last taken over by a reload, in seconds since 1970; 0 for never.",
+                    {}}),
       runs_({"hatchd_runs_total", Type::counter, "Runs that have ended, by how.", {"hatch", "target", "state"}}),
       requests_({"hatchd_http_requests_total",
                  Type::counter,
@@ -59,6 +67,8 @@ Metrics::Metrics(std::string_view version, std::vector<std::string> states)
               "The longest that a run held any one thread of its target.",
               {"hatch"}}) {
   build_info_.at({std::string(version)}) = 1;
+  reload_taken_.at({}) = 1;
+  reload_time_.at({}) = 0;
 }
 
 void Metrics::know(std::shared_ptr<const catalogue::Catalogue> catalogue) {
@@ -131,6 +141,11 @@ void Metrics::plugin_started(const std::string& plugin) {
   if (fallen_.erase(plugin) > 0) ++restarts_.at({plugin});
 }
 
+void Metrics::reloaded(bool taken, double now) {
+  reload_taken_.at({}) = taken ? 1 : 0;
+  if (taken) reload_time_.at({}) = now;
+}
+
 void Metrics::look(const json::array* targets) {
   if (!targets) return looked_.lose_sight();
   looked_.look(*targets);
@@ -158,6 +173,8 @@ std::string Metrics::text(Form form, const std::function<bool(std::string_view, 
   text.add(queue_depth_);
   text.add(requests_);
   text.add(restarts_);
+  text.add(reload_taken_);
+  text.add(reload_time_);
   return text.finish();
 }
 

@@ -53,6 +53,8 @@ class Metrics {
   void read(const Reading& reading, const std::string& profile, const boost::json::object& result);
   void plugin_ended(const std::string& plugin, bool idle);
   void plugin_started(const std::string& plugin);
+  // Was a new configuration taken over? `now`: seconds since 1970.
+  void reloaded(bool taken, double now);
 
   // The answer of `hatchd: targets`; nullptr when there was none.
   void look(const boost::json::array* targets);
@@ -66,7 +68,7 @@ class Metrics {
   std::shared_ptr<const catalogue::Catalogue> catalogue_;
   std::vector<std::string> states_;
   std::vector<std::string> targets_;  // known ones, sorted
-  Reals build_info_, last_success_, queue_depth_;
+  Reals build_info_, last_success_, queue_depth_, reload_taken_, reload_time_;
   Counters runs_, requests_, restarts_;
   Histograms duration_, pause_;
   Targets looked_;

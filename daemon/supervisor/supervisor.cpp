@@ -564,6 +564,14 @@ class Supervisor {
     return {};
   }
 
+  // As much of it as an audit's line may hold.
+  static std::string told_front(const std::vector<std::string>& faults) {
+    constexpr std::size_t most = 20;
+    std::string text;
+    for (std::size_t i = 0; i < faults.size() && i < most; ++i) text += (i ? "; " : "") + faults[i].substr(0, 500);
+    return faults.size() <= most ? text : text + "; and " + std::to_string(faults.size() - most) + " more";
+  }
+
   void begin_reload() {
     if (stopping_ || !service_.load) return;
     if (next_) {  // the front is about to answer
@@ -575,6 +583,7 @@ class Supervisor {
     next_ = prepare_next(faults);
     if (!next_) {
       for (const std::string& fault : faults) log::error("the configuration cannot be taken over", {{"why", fault}});
+      if (front_.running()) front_.process.channel.send("reload-failed", {{"detail", told_front(faults)}});
       return abandon(std::to_string(faults.size()) + (faults.size() == 1 ? " problem" : " problems"));
     }
     // Before the front, which offers the new targets from then on.

@@ -33,6 +33,8 @@ CONTRACT = {
     "hatchd_queue_depth": {"profile", "queue"},
     "hatchd_http_requests_total": {"route", "method", "code"},
     "hatchd_plugin_restarts_total": {"plugin"},
+    "hatchd_config_last_reload_successful": set(),
+    "hatchd_config_last_reload_success_timestamp_seconds": set(),
 }
 SAMPLE = re.compile(r'^([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (\S+)$')
 

@@ -145,6 +145,17 @@ def test_what_cannot_be_taken_over_changes_nothing(demo):
                 assert text in lines, lines
             assert daemon.get("/v1/hatches", headers=bearer(TOKEN), tcp=True).status == 200
             daemon.file.write_text(good)
+        # Not only the log says so: the audit, for admins the index, and the metrics do.
+        wait_until("the audit to have it", lambda: len(daemon.get("/v1/audit?event=reload&outcome=failed").json()["audit"]) == len(cases))
+        line = daemon.get("/v1/audit?event=reload").json()["audit"][0]
+        assert line["outcome"] == "failed" and "/plugins/stack" in line["detail"], line
+        told = daemon.get("/", headers={"Accept": "application/json"}).json()["reload"]
+        assert told["outcome"] == "failed" and told["detail"] == line["detail"], told
+        assert "not taken over" in daemon.get("/").text
+        health = daemon.ctl("health")
+        assert health.returncode == 0 and f"the configuration was not taken over at {told['time']}: " in health.stdout, health
+        assert "reload" not in daemon.get("/", headers={"Accept": "application/json", **bearer(TOKEN)}, tcp=True).json()
+        assert "\nhatchd_config_last_reload_successful 0\n" in daemon.get("/metrics").text
         daemon.file.write_text("{")
         daemon.popen.send_signal(signal.SIGHUP)
         wait_until("the log to name line and column", lambda: "ends too early" in daemon.log())
@@ -156,6 +167,8 @@ def test_what_cannot_be_taken_over_changes_nothing(demo):
         daemon.file.chmod(0o600)
         reload(daemon, also)
         assert daemon.get("/v1/hatches", headers=bearer(TOKEN), tcp=True).status == 401
+        assert daemon.get("/", headers={"Accept": "application/json"}).json()["reload"]["outcome"] == "succeeded"
+        assert "\nhatchd_config_last_reload_successful 1\n" in daemon.get("/metrics").text
 
 
 def test_a_front_that_is_restarted_has_the_configuration_that_was_taken_over(demo):

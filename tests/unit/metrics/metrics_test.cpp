@@ -64,6 +64,8 @@ TEST_CASE("known series stand at 0 from the start") {
            "hatchd_run_pause_seconds_bucket{hatch=\"stack.dump\",le=\"+Inf\"} 0\n",
            "hatchd_http_requests_total{route=\"/v1/runs/{id}\",method=\"GET\",code=\"200\"} 0\n",
            "hatchd_plugin_restarts_total{plugin=\"queue\"} 0\n",
+           "\nhatchd_config_last_reload_successful 1\n",
+           "\nhatchd_config_last_reload_success_timestamp_seconds 0\n",
        }) {
     CAPTURE(line, text);
     CHECK_THAT(text, Contains(line));
