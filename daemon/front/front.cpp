@@ -235,6 +235,16 @@ struct Front {
     api.version = version;
     runner.on_end([this](const runs::Run& run) { run_ended(run); });
     listener.use(first.tls);
+    listener.read_files_by(
+        [this](int file, std::span<char> into, std::uint64_t at) { return read_file(file, into, at); });
+  }
+
+  asio::awaitable<std::ptrdiff_t> read_file(int file, std::span<char> into, std::uint64_t at) {
+    auto work = [file, into, at]() -> std::ptrdiff_t {
+      const ssize_t got = ::pread(file, into.data(), into.size(), static_cast<off_t>(at));
+      return got < 0 ? -errno : got;
+    };
+    co_return co_await pool.run(std::move(work));
   }
 
   void run_ended(const runs::Run& run) {

@@ -236,6 +236,8 @@ Listener::Listener(asio::io_context& context, Answer answer, Limits limits, Obse
   state_->exchange->observe = std::move(observe);
 }
 
+void Listener::read_files_by(ReadFile read) { state_->exchange->read_file = std::move(read); }
+
 Listener::~Listener() {
   state_->stopping = true;
   error_code ignored;

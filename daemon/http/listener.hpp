@@ -32,6 +32,9 @@ class Listener {
 
   void add(Listening listening);
 
+  // How files are read that are not in memory; without it, on the event loop.
+  void read_files_by(ReadFile read);
+
   // The certificate for connections from now on; those that are there keep theirs.
   void use(std::shared_ptr<const TlsContext> tls);
 

@@ -429,20 +429,35 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   asio::awaitable<bool> send_file(const Response& response) {
     std::string piece;
     std::uint64_t left = response.file_bytes;
-    auto at = static_cast<off_t>(response.file_offset);
+    std::uint64_t at = response.file_offset;
     while (left > 0) {
       piece.resize(static_cast<std::size_t>(std::min<std::uint64_t>(left, file_piece)));
-      const ssize_t got = ::pread(response.file.get(), piece.data(), piece.size(), at);
-      if (got < 0 && errno == EINTR) continue;
+      const std::span<char> into(piece);
+      std::ptrdiff_t got = read_cached(response.file.get(), into, at);
+      if (got == -EAGAIN) got = co_await exchange_->read_file(response.file.get(), into, at);
+      if (closing_) co_return false;
       if (got <= 0) {  // shorter than was said: only a broken connection tells the client
-        log::error("a file ended before its time", {{"error", got < 0 ? errno_text(errno) : "end of file"}});
+        log::error("a file ended before its time",
+                   {{"error", got < 0 ? errno_text(static_cast<int>(-got)) : "end of file"}});
         co_return false;
       }
       if (!co_await write(std::string_view(piece).substr(0, static_cast<std::size_t>(got)))) co_return false;
-      at += got;
+      at += static_cast<std::uint64_t>(got);
       left -= static_cast<std::uint64_t>(got);
     }
     co_return true;
+  }
+
+  // What the kernel has in memory costs no thread; -EAGAIN: the disk has to be asked, which may take long.
+  std::ptrdiff_t read_cached(int file, std::span<char> into, std::uint64_t at) const {
+    const int now = exchange_->read_file ? RWF_NOWAIT : 0;
+    const iovec part{into.data(), into.size()};
+    while (true) {
+      const ssize_t got = ::preadv2(file, &part, 1, static_cast<off_t>(at), now);
+      if (got >= 0) return got;
+      if (errno == EOPNOTSUPP) return -EAGAIN;  // some file systems cannot say
+      if (errno != EINTR) return -errno;
+    }
   }
 
   // After the last answer: a close with unread bytes in it would reset the connection, and the client might lose the

@@ -9,8 +9,10 @@
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "base/clock.hpp"
@@ -44,11 +46,17 @@ using Answer = std::function<boost::asio::awaitable<Response>(const Request&)>;
 // After each response, for metrics.
 using Observe = std::function<void(const Request&, const Response&, std::chrono::microseconds)>;
 
+// Reads of a file into `into` from byte `at` as pread(2) does, away from the event loop: how much, 0 at its end, or a
+// negative errno.
+using ReadFile =
+    std::function<boost::asio::awaitable<std::ptrdiff_t>(int file, std::span<char> into, std::uint64_t at)>;
+
 // What all sessions of a listener share. One thread: nothing here is locked.
 struct Exchange {
   Limits limits;
   Answer answer;
   Observe observe;
+  ReadFile read_file;
   bool draining = false;
   Budget requests, answers;
 };

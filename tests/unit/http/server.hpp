@@ -179,6 +179,9 @@ class Server {
   std::size_t connections() {
     return on_loop([this] { return listener_->connections(); });
   }
+  void read_files_by(ReadFile read) {
+    on_loop([&] { listener_->read_files_by(std::move(read)); });
+  }
   bool becomes(std::size_t connections, std::chrono::milliseconds within = 5s) {
     const auto end = Clock::now() + within;
     while (this->connections() != connections) {

@@ -423,6 +423,28 @@ TEST_CASE("files and parts of files, larger than any buffer") {
   ::unlink(path);
 }
 
+TEST_CASE("a file that is not in memory is read by who was named for that") {
+  Server server([&](const Request&) -> asio::awaitable<Response> {
+    Response response;
+    response.file = UniqueFd(::open("/proc/version", O_RDONLY | O_CLOEXEC));  // proc(5) cannot say what is in memory
+    response.file_bytes = 14;
+    co_return std::move(response);
+  });
+  std::atomic<int> asked = 0;
+  std::atomic<bool> fails = false;
+  server.read_files_by([&](int file, std::span<char> into, std::uint64_t at) -> asio::awaitable<std::ptrdiff_t> {
+    ++asked;
+    if (fails) co_return -EIO;
+    co_return ::pread(file, into.data(), into.size(), static_cast<off_t>(at));
+  });
+  Client client = server.tcp();
+  CHECK(client.get("/").read().body == "Linux version ");
+  CHECK(asked == 1);
+  fails = true;
+  CHECK(client.get("/").read().closed);
+  CHECK(server.tcp().get("/").read().closed);
+}
+
 TEST_CASE("a handler can ask whether its client is still there, and pipelined bytes are kept") {
   std::atomic<bool> asked{false}, gone{false};
   Server server([&](const Request& request) -> asio::awaitable<Response> {
