@@ -61,12 +61,12 @@ std::vector<api::Listener> listeners_of(const json::object& setup) {
   return listeners;
 }
 
-// A connection is a descriptor, and runs need some too.
+// A connection is a descriptor, one that downloads or follows what is on disk a second one, and runs need some too.
 http::Limits limits_of_house() {
   http::Limits limits;
   rlimit descriptors{};
   if (::getrlimit(RLIMIT_NOFILE, &descriptors) == 0)
-    limits.connections = std::min<std::size_t>(limits.connections, descriptors.rlim_cur / 2);
+    limits.connections = std::min<std::size_t>(limits.connections, descriptors.rlim_cur / 4 * 3);
   limits.connections_per_address = std::min(limits.connections_per_address, limits.connections / 2);
   return limits;
 }

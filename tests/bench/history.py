@@ -73,7 +73,7 @@ def main():
         print(f"front: {int(front.status()['VmRSS'].split()[0]) / 1024:.0f} MB")
         middle = ulid(int(time.time() * 1000) - options.runs * 5_000, 0)
         connection = daemon.connection()
-        print(f"{'request':62} {'runs':>5} {'median ms':>10} {'worst ms':>9}")
+        print("\n| GET /v1/runs? | runs | median ms | worst ms |\n| --- | --- | --- | --- |")
         for query in (
             "limit=50",
             "limit=200",
@@ -93,7 +93,7 @@ def main():
                 answer = connection.getresponse().read()
                 times.append((time.monotonic() - began) * 1000)
                 found = len(json.loads(answer)["runs"])
-            print(f"{'GET /v1/runs?' + query:62} {found:5} {statistics.median(times):10.2f} {max(times):9.2f}")
+            print(f"| `{query}` | {found} | {statistics.median(times):.1f} | {max(times):.1f} |")
         connection.close()
         daemon.close()
 

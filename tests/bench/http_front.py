@@ -4,6 +4,7 @@ runs. See README.md."""
 
 import argparse
 import asyncio
+import ipaddress
 import json
 import os
 import pathlib
@@ -27,7 +28,7 @@ http {{
   access_log off; keepalive_requests 1000000000; keepalive_timeout 600s; server_tokens off;
   client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   server {{
-    listen 127.0.0.1:{port} backlog=1024;
+    listen {any}:{port} backlog=1024{both};
     location = /livez {{
       default_type "text/plain; charset=utf-8";
       add_header Cache-Control no-store; add_header X-Content-Type-Options nosniff; add_header X-Robots-Tag noindex;
@@ -130,25 +131,71 @@ def request(path, more=""):
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n".encode()
 
 
-def idle_clients(port, count):
-    """So many connections that have asked once and are kept."""
-    clients = []
-    for _ in range(count):
-        client = socket.create_connection(("127.0.0.1", port), 30)
-        client.sendall(request("/livez"))
-        clients.append(client)
-        if not client.recv(4096).startswith(b"HTTP/1.1 200"):
-            raise SystemExit("an idle client was refused")
-    return clients
+def addresses():
+    """Loopback and the machine's own: no source may have all of hatchd's places for itself."""
+    own = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=False).stdout.split()
+    networks = {}  # one of each, as hatchd counts them (http/peer.cpp): by address, or by 64 bits of it
+    for address in ["127.0.0.1", *own]:
+        ip = ipaddress.ip_address(address)
+        networks.setdefault(int(ip) >> 64 if ip.version == 6 else ip, address)
+    return list(networks.values())
 
 
-def kept(client):
-    """Does the server still hold the connection?"""
-    client.setblocking(False)
-    try:
-        return client.recv(1) != b""
-    except BlockingIOError:
-        return True
+ADDRESSES = addresses()
+ANY = "[::]" if any(":" in address for address in ADDRESSES) else "0.0.0.0"
+
+
+class IdleClients:
+    """So many connections that have asked once and are kept, in a process of its own: each is a descriptor."""
+
+    def __init__(self, port, count):
+        self.to, far = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self.to.close()
+            try:
+                self.hold(far, port, count)
+            finally:
+                os._exit(0)
+        far.close()
+        said = self.to.recv(4096).decode()
+        if said != "all there":
+            raise SystemExit(f"an idle client was refused: {said or 'its process ended'}")
+
+    @staticmethod
+    def hold(far, port, count):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        clients = []
+        for i in range(count):
+            address = ADDRESSES[i % len(ADDRESSES)]
+            client = socket.create_connection((address, port), 30, source_address=(address, 0))
+            client.sendall(request("/livez"))
+            clients.append(client)
+            answer = client.recv(4096)
+            if not answer.startswith(b"HTTP/1.1 200"):
+                far.sendall(f"the {i + 1}th: ".encode() + answer[:200])
+                return
+        far.sendall(b"all there")
+        far.recv(1)
+        kept = 0
+        for client in clients:
+            client.setblocking(False)
+            try:
+                kept += client.recv(1) != b""
+            except BlockingIOError:
+                kept += 1
+        far.sendall(str(kept).encode())
+
+    def kept(self):
+        """How many the server still holds; then they leave."""
+        self.to.sendall(b"?")
+        answer = int(self.to.recv(64))
+        self.close()
+        return answer
+
+    def close(self):
+        self.to.close()
+        os.waitpid(self.pid, 0)
 
 
 def wrk(server, seconds, connections=64):
@@ -177,16 +224,14 @@ def front_table(servers, idle, seconds, rounds):
     for _ in range(rounds):
         for server in servers:
             rows[server.name]["busy"].append(wrk(server, seconds))
-    clients = {server.name: idle_clients(server.port, idle) for server in servers}
+    clients = {server.name: IdleClients(server.port, idle) for server in servers}
     for server in servers:
         rows[server.name]["memory idle"] = server.memory()
     for _ in range(rounds):
         for server in servers:
             rows[server.name]["among"].append(wrk(server, seconds))
     for server in servers:
-        rows[server.name]["kept"] = sum(map(kept, clients[server.name]))
-        for client in clients[server.name]:
-            client.close()
+        rows[server.name]["kept"] = clients[server.name].kept()
 
     def median(name, where, what):
         return statistics.median(run[what] for run in rows[name][where])
@@ -341,7 +386,7 @@ def event_streams(hatchd, path, count):
 def hatchd_config(folder, build, port, runs):
     fixtures = build / "fixtures"
     config = {
-        "listen": [{"unix": f"{folder}/hatchd.sock"}, {"tcp": f"127.0.0.1:{port}"}],
+        "listen": [{"unix": f"{folder}/hatchd.sock"}, {"tcp": f"{ANY}:{port}", "only": ["health"]}],
         "targets": {"self": {"pid": os.getpid()}},
         "access": {"peers": [{"user": "root", "role": "admin"}]},
         "runs": {"directory": f"{folder}/runs", "concurrency": runs},
@@ -368,15 +413,15 @@ def main():
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--only", choices=["front", "runs"])
     options = parser.parse_args()
-    # A connection is a descriptor here and in its server, and hatchd gives half of its own to connections, half of
-    # those to one source.
-    descriptors, hard = 4 * options.idle + 4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, max(descriptors, hard)))
-    except (ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        options.idle = min(options.idle, hard // 4 - 256)
-        print(f"the limit of descriptors cannot be raised above {hard}: {options.idle} idle clients", file=sys.stderr)
+    # A connection is a descriptor in its server. hatchd gives three quarters of its own to connections (front/front.cpp),
+    # and leaves places to sources that are not there yet (http/listener.cpp).
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    sources = len(ADDRESSES)
+    room = hard // 4 * 3 * sources // (sources + 1) - 128
+    if room < options.idle:
+        options.idle = room
+        print(f"the limit of descriptors is {hard}: {room} idle clients", file=sys.stderr)
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers end with it
     folder = pathlib.Path(tempfile.mkdtemp(prefix="hatchd-bench-", dir="/var/tmp"))
@@ -389,7 +434,7 @@ def main():
         if options.only != "runs":
             if shutil.which("nginx") and shutil.which("wrk"):
                 port = free_port()
-                (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port))
+                (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, any=ANY, both=" ipv6only=off" if ANY == "[::]" else ""))
                 servers.append(Server("nginx", port, ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]))
             else:
                 sys.exit("install nginx-light and wrk")
@@ -398,7 +443,7 @@ def main():
                 (folder / "main.go").write_text(GO)
                 environment = {**os.environ, "GOCACHE": f"{folder}/cache", "GO111MODULE": "off"}
                 subprocess.run(["go", "build", "-o", f"{folder}/server", f"{folder}/main.go"], check=True, env=environment)
-                servers.append(Server("go", port, [f"{folder}/server", f"127.0.0.1:{port}"]))
+                servers.append(Server("go", port, [f"{folder}/server", f":{port}"]))
             else:
                 print("no Go: install golang-go for its column", file=sys.stderr)
             front_table(servers, options.idle, options.seconds, options.rounds)
