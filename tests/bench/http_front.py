@@ -28,7 +28,7 @@ http {{
   access_log off; keepalive_requests 1000000000; keepalive_timeout 600s; server_tokens off;
   client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   server {{
-    listen {any}:{port} backlog=1024{both};
+    {listen}
     location = /livez {{
       default_type "text/plain; charset=utf-8";
       add_header Cache-Control no-store; add_header X-Content-Type-Options nosniff; add_header X-Robots-Tag noindex;
@@ -142,7 +142,7 @@ def addresses():
 
 
 ADDRESSES = addresses()
-ANY = "[::]" if any(":" in address for address in ADDRESSES) else "0.0.0.0"
+ANY = ["0.0.0.0", "[::]"] if any(":" in address for address in ADDRESSES) else ["0.0.0.0"]
 
 
 class IdleClients:
@@ -386,7 +386,7 @@ def event_streams(hatchd, path, count):
 def hatchd_config(folder, build, port, runs):
     fixtures = build / "fixtures"
     config = {
-        "listen": [{"unix": f"{folder}/hatchd.sock"}, {"tcp": f"{ANY}:{port}", "only": ["health"]}],
+        "listen": [{"unix": f"{folder}/hatchd.sock"}, *({"tcp": f"{address}:{port}", "only": ["health"]} for address in ANY)],
         "targets": {"self": {"pid": os.getpid()}},
         "access": {"peers": [{"user": "root", "role": "admin"}]},
         "runs": {"directory": f"{folder}/runs", "concurrency": runs},
@@ -434,7 +434,7 @@ def main():
         if options.only != "runs":
             if shutil.which("nginx") and shutil.which("wrk"):
                 port = free_port()
-                (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, any=ANY, both=" ipv6only=off" if ANY == "[::]" else ""))
+                (folder / "nginx.conf").write_text(NGINX.format(folder=folder, listen=" ".join(f"listen {address}:{port} backlog=1024;" for address in ANY)))
                 servers.append(Server("nginx", port, ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]))
             else:
                 sys.exit("install nginx-light and wrk")
