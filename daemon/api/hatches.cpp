@@ -1,5 +1,6 @@
 // GET /v1/hatches, GET /v1/hatches/{id}, GET /{group.verb}: what there is, and how to use it.
 #include <boost/json.hpp>
+#include <vector>
 
 #include "api/api.hpp"
 #include "base/json.hpp"
@@ -92,21 +93,28 @@ Answer describe_hatch(Api& api, const http::Context& context) {
   auto found = view->catalogue->find(id, profile, context.request.query_value("target"));
   if (found && !access::sees(context.caller, id, ""))
     found = refuse("hatch-unknown", "there is no hatch \"" + id + "\"");
-  // Several kinds and no profile to choose by: the first stands for all, since describing runs nothing.
-  if (!found && found.error().code == "params-invalid" && !profile)
+  // Several kinds and no profile to choose by: people get the page of each; of JSON the first, and which there are.
+  std::vector<const catalogue::Hatch*> kinds;
+  if (!profile)
     for (const catalogue::Hatch* hatch : view->hatches)
-      if (hatch->id == id) {
-        found = hatch;
-        break;
-      }
+      if (hatch->id == id && !hatch->kind.empty()) kinds.push_back(hatch);
+  if (!found && found.error().code == "params-invalid" && !kinds.empty()) found = kinds.front();
   if (!found) co_return refused(found.error(), context);
+  if (kinds.size() < 2) kinds = {*found};
   if (http::format_of(context.request, context.fallback) == http::Format::text) {
-    std::string text = catalogue::page_text(**found, door_of(api, context), view->targets);
+    std::string text;
+    for (const catalogue::Hatch* hatch : kinds)
+      text += (text.empty() ? "" : "\n\n") + catalogue::page_text(*hatch, door_of(api, context), view->targets);
     if (const std::string resting = resting_text(api, context, **found); !resting.empty())
       text += "\nRESTING\n" + resting;
     co_return http::text_response(200, std::move(text));
   }
-  co_return http::json_response(200, pretty(described(api, context, **found, *view)) + "\n");
+  json::object entry = described(api, context, **found, *view);
+  if (kinds.size() > 1) {
+    json::array& names = entry["kinds"].emplace_array();
+    for (const catalogue::Hatch* hatch : kinds) names.emplace_back(hatch->kind);
+  }
+  co_return http::json_response(200, pretty(entry) + "\n");
 }
 
 }  // namespace hatchd::api

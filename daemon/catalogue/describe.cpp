@@ -43,6 +43,12 @@ std::string example_of(std::string_view name, const json::object& property) {
     return scalar_text(examples->front());
   if (const json::array* values = array_of(property, "enum"); values && !values->empty())
     return scalar_text(values->front());
+  // What would be refused is no example.
+  const std::string type = text_of(property, "type");
+  if (type == "integer" || type == "number") return std::to_string(number_of(property, "minimum", 1));
+  if (type == "boolean") return "true";
+  if (type == "array") return "[]";
+  if (type == "object") return "{}";
   std::string placeholder(name);
   for (char& c : placeholder)
     if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
@@ -136,7 +142,7 @@ std::string curl_line(const Hatch& hatch, const Door& door, const std::vector<st
   }
   if (!hatch.profiles.empty() &&
       std::find(hatch.profiles.begin(), hatch.profiles.end(), "default") == hatch.profiles.end() &&
-      hatch.profiles.size() > 1)
+      (hatch.profiles.size() > 1 || !hatch.kind.empty()))  // of another kind there may be more
     data += " -d profile=" + shell_word(hatch.profiles.front());
   return line + (data.empty() ? " -X POST" : data);
 }

@@ -97,6 +97,9 @@ std::vector<Hatch> members_of(const Hatch& family, const std::string& target, co
     if (!hatch.parameters.contains("additionalProperties")) hatch.parameters["additionalProperties"] = false;
     json::value& properties = hatch.parameters["properties"];
     if (!properties.is_object()) properties = json::object{};
+    for (auto& property : properties.get_object())
+      if (json::object* schema = property.value().if_object(); schema && text_of(*schema, "description").empty())
+        (*schema)["description"] = "The app does not say what this is.";
     properties.get_object()["workers"] = {{"type", "string"},
                                           {"enum", {"one", "all"}},
                                           {"default", "one"},

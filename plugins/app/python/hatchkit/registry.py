@@ -20,6 +20,7 @@ ROLES = ("viewer", "operator", "admin")
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 MAX_HATCHES = 256
 DEFAULT_TIMEOUT = 30.0
+UNDOCUMENTED = "%s: the function has no docstring, which would say here what it does."
 
 # A parameter that is masked wherever it is stored, logged or sent.
 Secret = typing.NewType("Secret", str)
@@ -108,7 +109,7 @@ class Hatch:
         entry = {
             "name": self.name,
             "title": self.title,
-            "documentation": clean(self.documentation or self.title, 20000),
+            "documentation": clean(self.documentation or UNDOCUMENTED % self.title, 20000),
             "effect": self.effect,
             "parameters": schema,
             "timeout_ms": int(self.timeout * 1000),
