@@ -2,6 +2,7 @@
 whoever does not belong there."""
 
 import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -124,8 +125,11 @@ def test_hatches_of_the_app_are_in_the_catalogue_like_any_other(site):
     page = site.get("/app.rebuild-index").text
     assert "Rebuild the search index of one shop" in page and "shop  string, required" in page
     assert "/app.rebuild-index" in json.dumps(site.get("/openapi.json").json())
+    own = ("app.rebuild-index", "app.drop-tables", "app.silence")
     for entry in hatches.values():
         assert entry["title"] and entry["documentation"] and entry["curl"], entry
+        for name, schema in entry["parameters"].get("properties", {}).items():
+            assert "does not say" not in schema["description"] or entry["id"] in own, (entry["id"], name)
 
 
 def test_parameters_are_converted_and_refused_as_the_app_describes_them(site):
@@ -413,6 +417,92 @@ def test_a_celery_worker_pings_itself_and_its_pool_has_sockets():
                 for process in [p for p in pids if p != program.pid]:
                     with contextlib.suppress(OSError):
                         os.kill(process, signal.SIGKILL)
+
+
+# ---- servers that fork ------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def server(name, argv, least):
+    """The Django project under another server: a daemon, with the port and the log of the server."""
+    with folder_for(name) as folder:
+        log, mail = folder / "error.log", folder / "mail"
+        mail.mkdir()
+        port = free_port()
+        environment = environment_for(folder, SITE_LOG=log, SITE_MAIL=mail)
+        with open(folder / "out", "wb") as output:
+            with Program(*[str(each).replace("PORT", str(port)) for each in argv], env=environment, cwd=folder, stdout=output, stderr=output) as program:
+                alive(folder, least)
+                target = {"cmdline": f".*127\\.0\\.0\\.1:{port}.*", "log": {"file": str(log)}}
+                if AM_ROOT:
+                    target["user"] = "root"
+                with Daemon({"site": target}) as daemon:
+                    listed_with(daemon, "rebuild-index")
+                    daemon.port, daemon.program, daemon.folder_of_site = port, program, folder
+                    yield daemon
+
+
+def workers_of(daemon):
+    answer = daemon.run("app.rebuild-index", {"shop": "a", "workers": "all"})
+    return {worker["pid"] for worker in answer.json()["result"]["workers"] if worker["ok"]} if answer.status == 200 else set()
+
+
+def visit(port):
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", "/", headers={"Host": "shop.example.org"})
+        connection.getresponse().read()
+        connection.close()
+
+
+def recycled(daemon):
+    """The workers have served their time: others answer in their stead, and every one of them reports errors."""
+    before = workers_of(daemon)
+
+    def others():
+        visit(daemon.port)
+        now = workers_of(daemon)
+        return now if now - before else None
+
+    now = wait_until("a fresh worker", others, 60)
+    [fresh, *_] = now - before
+    answer = wait_until("the fresh worker", lambda: (a := daemon.run("app.raise-error", {"processes": str(fresh)})).status == 200 and a, 30)
+    told = answer.json()["result"]
+    assert told["workers"][0]["pid"] == fresh and told["mark"] in told["reported"][0]["text"]
+
+
+def test_gunicorn_preloads_the_app_and_recycles_its_workers():
+    argv = ["/usr/bin/gunicorn", "--preload", "--workers", 2, "--max-requests", 3, "--bind", "127.0.0.1:PORT", "shop_site:application"]
+    with server("preload", argv, 3) as daemon:
+        assert len(workers_of(daemon)) == 3  # the one that loaded the app, too
+        recycled(daemon)
+
+
+@pytest.mark.skipif(not shutil.which("uwsgi"), reason="takes uWSGI")
+@pytest.mark.parametrize("options", [[], ["--lazy-apps"], ["--py-call-osafterfork"]], ids=["fork", "lazy", "osafterfork"])
+def test_uwsgi_forks_in_c_and_recycles_its_workers(options):
+    argv = ["uwsgi", "--plugin", "python3", "--http-socket", "127.0.0.1:PORT", "--master", "--processes", 2, "--enable-threads"]
+    argv += ["--die-on-term", "--no-orphans", "--max-requests", 3, "--module", "shop_site:application", *options]
+    with server("uwsgi", argv, 2) as daemon:
+        assert len(workers_of(daemon)) == 2 and daemon.program.pid not in workers_of(daemon)
+        if not options:
+            recycled(daemon)
+        else:
+            answer = result(daemon.run("app.raise-error"))
+            assert answer["mark"] in answer["reported"][0]["text"]
+        os.kill(daemon.program.pid, signal.SIGTERM)  # its workers end with it
+        daemon.program.popen.wait(30)
+
+
+@pytest.mark.skipif(not shutil.which("uwsgi"), reason="takes uWSGI")
+def test_uwsgi_without_threads_says_what_is_missing():
+    with folder_for("unthreaded") as folder:
+        (folder / "mail").mkdir()
+        environment = environment_for(folder, SITE_LOG=folder / "error.log", SITE_MAIL=folder / "mail")
+        argv = ["uwsgi", "--plugin", "python3", "--http-socket", f"127.0.0.1:{free_port()}", "--die-on-term", "--module", "shop_site:application"]
+        with open(folder / "out", "wb") as output, Program(*argv, env=environment, cwd=folder, stdout=output, stderr=output) as program:
+            wait_until("the warning", lambda: "without --enable-threads" in (folder / "out").read_text(), 60)
+            assert program.popen.poll() is None
 
 
 # ---- rights -----------------------------------------------------------------------------------------------------------

@@ -5,11 +5,11 @@ Each logger that was changed is held with its level of before. The timer that se
 that ends before has nothing to set back, and a fork's child, which has no such timer, sets it back at once.
 """
 import logging
-import os
 import threading
 import time
 from typing import Literal
 
+from . import forks
 from .problem import Problem
 from .registry import hatch
 from .values import clean
@@ -50,7 +50,7 @@ def _after_fork():
         _revert(name)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+forks.in_child(_after_fork)
 
 
 @hatch(name="log-level", effect="act")

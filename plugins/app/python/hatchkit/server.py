@@ -21,7 +21,7 @@ import threading
 import time
 import traceback
 
-from . import http, output, place, registry
+from . import forks, http, output, place, registry
 from .problem import Problem
 from .values import clean, jsonable, safe_repr
 from .version import PROTOCOL
@@ -51,10 +51,13 @@ def start():
             return
         if not _registered:
             _registered = True
-            os.register_at_fork(after_in_child=_after_fork)
+            forks.in_child(_after_fork)
             atexit.register(stop)
         _server = Server()
-        _server.begin(0.0)
+        if forks.is_only_a_master():
+            _server.problem = "this process only starts others, which have hatches"
+        else:
+            _server.begin(0.0)
 
 
 def stop():
