@@ -52,10 +52,21 @@ void substitute_recipes(json::object& configuration, std::vector<FieldError>& er
   }
 }
 
-// ${NAME} in profiles, plugins' own keys and recipes: in what becomes structs, not in what is shown.
+// ${NAME} in where a target's log is: tokens of an error tracker.
+void substitute_logs(json::object& configuration, std::vector<FieldError>& errors) {
+  json::value* targets = configuration.if_contains("targets");
+  if (targets == nullptr || !targets->is_object()) return;
+  for (auto& target : targets->get_object())
+    if (json::object* match = target.value().if_object())
+      if (json::value* log = match->if_contains("log"))
+        substitute(*log, schema::child("/targets", std::string_view(target.key())) + "/log", errors);
+}
+
+// ${NAME} in profiles, plugins' own keys, logs and recipes: in what becomes structs, not in what is shown.
 json::object with_secrets(const json::object& effective, std::vector<FieldError>& errors) {
   json::object copy = effective;
   substitute_recipes(copy, errors);
+  substitute_logs(copy, errors);
   json::value* plugins = copy.if_contains("plugins");
   if (plugins == nullptr || !plugins->is_object()) return copy;
   for (auto& plugin : plugins->get_object()) {

@@ -25,11 +25,12 @@ const std::vector<Kind>& kinds() {
   static const std::vector<Kind> all{
       {"http", {"request"}, {"request", "expect", "target"}},
       {"signal", {"signal", "target"}, {"signal", "expect", "target"}},
-      {"command", {"argv"}, {"argv", "target", "directory", "environment"}},
+      {"command", {"argv"}, {"argv", "target", "directory", "environment", "user", "limits"}},
   };
   return all;
 }
-constexpr std::string_view of_kinds[] = {"request", "expect", "target", "signal", "argv", "directory", "environment"};
+constexpr std::string_view of_kinds[] = {"request",   "expect",      "target", "signal", "argv",
+                                         "directory", "environment", "user",   "limits"};
 constexpr std::string_view of_recipes[] = {"title", "description", "params"};
 
 class Check {
@@ -80,7 +81,7 @@ class Check {
     if (close == text.npos) return;
     const std::string name{text.substr(open + 1, close - open - 1)};
     const json::object* params = object_of(recipe_, "params");
-    if (!params || !params->contains(name))
+    if (name != "mark" && (!params || !params->contains(name)))
       return fail(at, "{" + name + "} names no parameter of \"params\"" + near(name, params));
     if (open != 0 || close + 1 != text.size())
       fail(at, "{" + name + "} stands for a whole value, and nothing may stand beside it");

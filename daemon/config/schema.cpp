@@ -38,10 +38,17 @@ constexpr const char* definitions = R"json({
         "description": "Where the target's log is read.",
         "properties": {
           "file": "@path",
-          "journal": { "type": "boolean", "const": true, "description": "The journal of its unit." }
+          "journal": { "type": ["boolean", "string"], "format": "absolute-path",
+            "description": "true: what its unit, or without one its processes, say in the journal. A path: the folder of the journal, where it is not the system's own." },
+          "command": { "type": "array", "minItems": 1, "maxItems": 64, "items": { "type": "string" },
+            "description": "A program that prints it, such as [\"/usr/bin/docker\", \"logs\", \"-f\", \"--tail=20\", \"web\"]; one that ends is started again each second. \"{mark}\" is what is looked for." },
+          "url": { "type": "string", "minLength": 1, "maxLength": 4000,
+            "description": "Where it is asked for each second, such as an error tracker's search. {mark} as a whole segment or query value is what is looked for." },
+          "headers": "@texts",
+          "within": { "type": "string", "format": "duration", "description": "How long something may take to arrive there; 30s when absent for command and url." }
         },
         "additionalProperties": false,
-        "oneOf": [{ "required": ["file"] }, { "required": ["journal"] }]
+        "oneOf": [{ "required": ["file"] }, { "required": ["journal"] }, { "required": ["command"] }, { "required": ["url"] }]
       }
     },
     "additionalProperties": false,
@@ -255,7 +262,20 @@ constexpr const char* text = R"json({
             "signal": { "type": "string", "pattern": "^[A-Z0-9+-]{2,12}$", "description": "kind signal: its name without SIG.", "examples": ["USR1"] },
             "argv": { "type": "array", "minItems": 1, "items": { "type": "string" }, "description": "kind command: program and arguments; no shell. {name} stands for a whole argument." },
             "directory": { "type": "string", "format": "absolute-path", "description": "kind command: where it runs; / when absent." },
-            "environment": "@texts"
+            "environment": "@texts",
+            "user": { "type": "string", "minLength": 1, "maxLength": 64, "description": "kind command: whom it runs as; the plugins' user when absent. Takes plugins.recipe.capabilities [\"setuid\", \"setgid\"]." },
+            "limits": {
+              "type": "object",
+              "description": "kind command: what it may use at most (getrlimit(2)).",
+              "properties": {
+                "memory": { "type": "string", "pattern": "^[1-9][0-9]*(B|KiB|MiB|GiB|TiB)$", "description": "Address space of each process." },
+                "cpu": { "type": "string", "format": "duration", "description": "CPU time of each process, in whole seconds." },
+                "files": { "type": "integer", "minimum": 3, "maximum": 1000000, "description": "Open descriptors of each process." },
+                "processes": { "type": "integer", "minimum": 1, "maximum": 1000000, "description": "Processes and threads of its user, all together." },
+                "file_size": { "type": "string", "pattern": "^[1-9][0-9]*(B|KiB|MiB|GiB|TiB)$", "description": "Of a file that it writes." }
+              },
+              "additionalProperties": false
+            }
           },
           "additionalProperties": false
         }

@@ -39,6 +39,10 @@ std::string show(const Loaded& loaded) {
       if (json::object* recipe = hatch.value().if_object())
         for (const char* part : {"request", "argv", "environment"})
           if (json::value* sent = recipe->if_contains(part)) mask_secrets(*sent, *mask);
+  if (json::value* targets = masked.if_contains("targets"); targets != nullptr && targets->is_object())
+    for (auto& target : targets->get_object())
+      if (json::object* match = target.value().if_object())
+        if (json::value* log = match->if_contains("log")) mask_secrets(*log, *mask);
   return pretty(masked) + "\n";
 }
 

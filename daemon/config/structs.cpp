@@ -81,6 +81,13 @@ Hatch hatch(const json::object& from) {
   to.max_pause = optional_duration<std::chrono::microseconds>(from, "max_pause");
   to.recipe = from.contains("kind");
   if (to.recipe) to.written = from;
+  if (json::value* limits = to.written.if_contains("limits"); limits && limits->is_object()) {
+    json::object& most = limits->get_object();  // as numbers: bytes and seconds
+    for (const char* size : {"memory", "file_size"})
+      if (most.contains(size)) most[size] = parse_size(text_of(most, size)).value_or(0);
+    if (most.contains("cpu"))
+      most["cpu"] = std::chrono::ceil<std::chrono::seconds>(parse_duration(text_of(most, "cpu"))).count();
+  }
   to.role = text_of(from, "role");
   to.effect = text_of(from, "effect");
   return to;

@@ -30,6 +30,7 @@
 #include "http/tls.hpp"
 #include "link/protocol.hpp"
 #include "supervisor/audit_folder.hpp"
+#include "supervisor/logs.hpp"
 #include "supervisor/plugins.hpp"
 #include "supervisor/recipes.hpp"
 #include "supervisor/reload.hpp"
@@ -206,7 +207,7 @@ class Supervisor {
         {{"role", "targets"},
          {"rights",
           rights::to_json({identities_.targets.uid, identities_.targets.gid, {"sys_ptrace", "dac_read_search"}})},
-         {"targets", service_.config.targets},
+         {"targets", without_logs(service_.config.targets)},
          {"mask", service_.config.mask}});
     // A restarted one gets its clients again.
     if (front_.running()) introduce(front_, {{"as", "front"}});
@@ -226,6 +227,8 @@ class Supervisor {
             if (const json::value* value = plugin->if_contains(key)) kept[key] = *value;
         entry.value() = std::move(kept);
       }
+    if (const json::object* targets = object_of(configuration, "targets"))
+      configuration["targets"] = without_logs(*targets);
     // Nor is what recipes send and start; the catalogue has the rest of them.
     if (json::value* hatches = configuration.if_contains("hatches"); hatches && hatches->is_object())
       for (auto& entry : hatches->get_object())
@@ -265,6 +268,14 @@ class Supervisor {
     if (targets_.running()) introduce(front_, {{"as", "front"}});
   }
 
+  static bool has_flag(const LoadedPlugin& plugin, std::string_view wanted) {
+    if (const json::array* hatches = array_of(plugin.manifest, "hatches"))
+      for (const json::value& hatch : *hatches)
+        for (const std::string& flag : texts_of(hatch.as_object(), "flags"))
+          if (flag == wanted) return true;
+    return false;
+  }
+
   // What a plugin's process gets of a configuration. A process whose part changes is retired at a reload.
   static json::object for_plugin(const LoadedPlugin& plugin, const json::array& catalogue,
                                  const config::Config& config) {
@@ -272,10 +283,15 @@ class Supervisor {
     for (const auto& target : config.targets) names.emplace_back(target.key());
     json::object hatches = enabled_hatches(catalogue, plugin.name, config);
     if (plugin.name == recipe_plugin) add_recipes(hatches, config);
+    json::object logs = has_flag(plugin, "target-log") ? logs_of(config) : json::object{};
+    // Only packaged plugins may start programs: recipes, and what reads a log by a program.
+    const bool launcher = plugin.packaged && (plugin.name == recipe_plugin || need_programs(logs));
     return {{"hatches", std::move(hatches)},
             {"configuration", plugin.configuration},
             {"profiles", plugin.profiles},
             {"targets", std::move(names)},
+            {"logs", std::move(logs)},
+            {"launcher", launcher},
             {"mask", config.mask}};
   }
 
@@ -301,7 +317,6 @@ class Supervisor {
     setup["grace_ms"] = std::chrono::milliseconds(run_grace).count();
     setup["max_runs"] = service_.config.runs.concurrency;
     setup["cache"] = static_cast<bool>(cache);
-    setup["launcher"] = plugin.packaged && plugin.name == recipe_plugin;
     child.process.channel.send("setup", std::move(setup), fds);
     if (targets_.running()) {
       const int end[] = {to_targets.get()};
@@ -316,15 +331,8 @@ class Supervisor {
     json::array names;
     for (const auto& target : service_.config.targets) names.emplace_back(target.key());
     introduction["targets"] = std::move(names);
-    bool environment = false, log = false;
-    if (const json::array* hatches = array_of(plugins_.at(plugin).manifest, "hatches"))
-      for (const json::value& hatch : *hatches)
-        for (const std::string& flag : texts_of(hatch.as_object(), "flags")) {
-          environment = environment || flag == "environment";
-          log = log || flag == "target-log";
-        }
-    introduction["environment"] = environment;
-    introduction["log"] = log;
+    introduction["environment"] = has_flag(plugins_.at(plugin), "environment");
+    introduction["log"] = has_flag(plugins_.at(plugin), "target-log");
     return introduction;
   }
 
@@ -629,7 +637,7 @@ class Supervisor {
   void configure_targets(const config::Config& config) {
     if (targets_.running() &&
         (service_.config.targets != next_->config.targets || service_.config.mask != next_->config.mask))
-      targets_.process.channel.send("configure", {{"targets", config.targets}, {"mask", config.mask}});
+      targets_.process.channel.send("configure", {{"targets", without_logs(config.targets)}, {"mask", config.mask}});
   }
 
   void take_over() {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <boost/json.hpp>
 
 #include "base/json.hpp"
@@ -19,15 +20,59 @@ std::string pointer(std::string_view name, std::string_view key = {}) {
   return out;
 }
 
-// {"file": PATH} or {"journal": true}
+// {mark} stands for a whole segment or query value, and for nothing else (plugins/common/url.hpp).
+std::string wrong_url(std::string_view url) {
+  const std::size_t scheme = url.find("://");
+  if (scheme == url.npos || (url.substr(0, scheme) != "http" && url.substr(0, scheme) != "https"))
+    return "\"url\" must begin with http:// or https://";
+  if (std::any_of(url.begin(), url.end(), [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7F; }))
+    return "\"url\" holds a blank or a control character; write %20 and the like";
+  if (url.find('#') != url.npos) return "\"url\" has a fragment (#…), which is not sent to servers";
+  const std::size_t path = std::min(url.find_first_of("/?", scheme + 3), url.size());
+  if (path == scheme + 3) return "\"url\" names no host";
+  for (std::size_t at = url.find("{mark}"); at != url.npos; at = url.find("{mark}", at + 6)) {
+    const char before = url[at - 1], after = at + 6 < url.size() ? url[at + 6] : '&';
+    if (at < path || (before != '/' && before != '=') || (after != '/' && after != '?' && after != '&'))
+      return "\"url\" has {mark} beside other text; it stands for a whole segment or query value";
+  }
+  return {};
+}
+
+// One of {"file": PATH}, {"journal": true or PATH}, {"command": [PROGRAM, …]}, {"url": URL, "headers": {…}}.
 std::string wrong_log(const json::value& value) {
+  const std::string ways = "must have one of \"file\", \"journal\", \"command\" and \"url\"";
   const json::object* log = value.if_object();
-  if (!log || log->size() != 1) return "must be {\"file\": PATH} or {\"journal\": true}";
+  if (!log) return ways;
+  std::size_t count = 0;
+  for (const char* way : {"file", "journal", "command", "url"}) count += log->contains(way) ? 1 : 0;
+  if (count != 1) return ways;
+  if (log->contains("headers") && !log->contains("url")) return "has \"headers\", which belong to \"url\"";
   if (const json::value* file = log->if_contains("file")) {
     const auto path = path_value(*file);
     return path ? "" : "\"file\" " + path.error().detail;
   }
-  return flag_of(*log, "journal") ? "" : "must be {\"file\": PATH} or {\"journal\": true}";
+  if (const json::value* journal = log->if_contains("journal"))
+    return journal->is_string() || flag_of(*log, "journal") ? "" : "\"journal\" must be true, or the folder it is in";
+  if (const json::value* command = log->if_contains("command")) {
+    const std::vector<std::string> argv = texts_of(*log, "command");
+    if (!command->is_array() || argv.empty() || argv.size() != command->get_array().size())
+      return "\"command\" must be a list of texts";
+    if (!argv.front().starts_with('/')) return "\"command\" must begin with the absolute path of a program";
+    for (const std::string& argument : argv) {
+      if (argument.find('\0') != std::string::npos) return "\"command\" holds a NUL byte";
+      if (argument != "{mark}" && argument.find("{mark}") != std::string::npos)
+        return "\"command\" has {mark} beside other text; it stands for a whole argument";
+    }
+    return {};
+  }
+  if (std::string wrong = wrong_url(text_of(*log, "url")); !wrong.empty()) return wrong;
+  if (const json::object* headers = object_of(*log, "headers"))
+    for (const auto& header : *headers)
+      if (const json::string* text = header.value().if_string();
+          !text || text->find_first_of("\r\n") != json::string::npos || text->find('\0') != json::string::npos ||
+          header.key().find_first_of(": \r\n") != std::string_view::npos)
+        return "has a header that is none: " + std::string(header.key());
+  return {};
 }
 
 void check_one(std::string_view name, const json::value& value, std::vector<FieldError>& errors) {

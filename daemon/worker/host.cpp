@@ -14,6 +14,7 @@
 #include "base/mask.hpp"
 #include "base/rights.hpp"
 #include "hatch/json.hpp"
+#include "hatch/log.hpp"
 #include "hatch/network.hpp"
 #include "link/outcome.hpp"
 #include "link/receive.hpp"
@@ -175,10 +176,13 @@ struct Table {
     return of(run).choose_network(of_target != 0);
   }
   static hatch_str mask_rules(hatch_run* run) noexcept { return borrowed(of(run).mask_text_); }
+  static hatch_str log_place(hatch_run* run) noexcept { return borrowed(of(run).log_text_); }
   static const void* extension(hatch_run*, hatch_str id) noexcept {
     static constexpr hatch::MaskExtension mask{sizeof(hatch::MaskExtension), mask_rules};
     static constexpr hatch::NetworkExtension network{sizeof(hatch::NetworkExtension), choose_network};
     if (view(id) == hatch::network_extension) return &network;
+    static constexpr hatch::LogExtension log{sizeof(hatch::LogExtension), log_place};
+    if (view(id) == "log/1") return &log;
     return view(id) == "mask/1" ? &mask : nullptr;
   }
 };
@@ -229,6 +233,7 @@ Host::Host(Task& task)
       profile_text_(json::serialize(task.profile)),
       configuration_text_(json::serialize(task.configuration)),
       caller_text_(json::serialize(task.caller)),
+      log_text_(task.log.empty() ? std::string() : json::serialize(task.log)),
       mask_(mask::rules()),
       mask_text_(json::serialize(json::object{{"keys", json::value_from(mask_->rules().keys)},
                                               {"patterns", json::value_from(mask_->rules().patterns)},

@@ -54,7 +54,7 @@ class Host {
 
   Task& task_;
   // Texts that the plugin borrows.
-  std::string params_text_, profile_text_, configuration_text_, caller_text_;
+  std::string params_text_, profile_text_, configuration_text_, caller_text_, log_text_;
   std::shared_ptr<const hatch::Mask> mask_;
   std::string mask_text_;
   std::map<std::string, std::string, std::less<>> param_texts_;

@@ -52,6 +52,7 @@ struct Task {
   const Hatch* hatch = nullptr;
   bool preflight = false;
   boost::json::object params, configuration, profile, caller;
+  boost::json::object log;  // where the target's log is, for hatches that look there
   std::vector<OpenProcess> processes;
   std::int64_t processes_counted = 0;  // how many the target has; more than `processes` holds: the rest is left out
   SteadyTime deadline{};

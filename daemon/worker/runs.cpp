@@ -129,6 +129,11 @@ Result<std::unique_ptr<Runs::Active>> Runs::admit(link::Message& message) const 
     if (std::none_of(allowance_.targets.begin(), allowance_.targets.end(), is_allowed))
       return refuse("target-unknown", "the supervisor did not allow target " + task.target_name);
   }
+  if (task.hatch->has_flag(HATCH_TARGET_LOG)) {
+    const json::object* log = object_of(allowance_.logs, task.target_name);
+    if (!log) log = object_of(allowance_.logs, "*");  // of a pattern
+    if (log && !task.target_name.empty()) task.log = *log;
+  }
   if (task.hatch->has_flag(HATCH_INTERACTIVE) && message.fds.size() > 1) task.stream = std::move(message.fds[1]);
   task.cache_fd = allowance_.cache.get();
   task.filter = allowance_.filter;
@@ -303,6 +308,8 @@ void Runs::become_run(Active& own, pid_t parent, UniqueFd errors) {
     if (other.get() != &own) other.reset();
   json::value profiles = std::move(allowance_.profiles);
   wipe(profiles);
+  json::value logs = std::move(allowance_.logs);
+  wipe(logs);
   for (auto& [key, derived] : allowance_.derived) {
     json::value others = std::move(derived.configuration);
     wipe(others);

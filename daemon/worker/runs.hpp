@@ -38,6 +38,7 @@ struct Allowance {
   std::map<std::string, Limits, std::less<>> hatches;   // by Hatch::key()
   std::map<std::string, Derived, std::less<>> derived;  // by Hatch::key()
   boost::json::object configuration, profiles;
+  boost::json::object logs;  // of targets, by name: the extension "log/1"
   std::vector<std::string> targets;
   std::chrono::milliseconds grace{2000};
   std::size_t max_runs = 64;

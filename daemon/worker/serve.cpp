@@ -72,6 +72,7 @@ Allowance allowance_of(json::object& setup, const Plugin& plugin) {
       derived.hatch.parameters = *parameters;
     }
   if (const json::object* configuration = object_of(setup, "configuration")) allowance.configuration = *configuration;
+  if (const json::object* logs = object_of(setup, "logs")) allowance.logs = *logs;
   if (json::value* profiles = setup.if_contains("profiles"); profiles && profiles->is_object())
     allowance.profiles = std::move(profiles->get_object());
   allowance.filter = filter_of(setup);

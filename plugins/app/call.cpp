@@ -4,7 +4,7 @@
 #include "app/exchange.hpp"
 #include "app/hatches.hpp"
 #include "app/members.hpp"
-#include "app/reports.hpp"
+#include "common/follower.hpp"
 
 namespace app {
 
@@ -118,12 +118,6 @@ void refuse_higher_effect(const std::vector<const Process*>& chosen, const Call&
   }
 }
 
-std::string mark_of(const hatch::Run& run) {
-  // The end of the run's id: 80 random bits, in letters that no log escapes.
-  const std::string id(run.id());
-  return "hatchd-" + (id.size() > 16 ? id.substr(id.size() - 16) : id);
-}
-
 }  // namespace
 
 hatch::Result Call::run(hatch::Run& run) {
@@ -136,7 +130,8 @@ hatch::Result Call::run(hatch::Run& run) {
   };
 
   std::vector<Door> doors = find_doors(run, 2);
-  Logs logs = Logs::open(run);
+  common::Follower logs{run, common::mark_of(run)};
+  logs.add_open_files(run);
   run.drop_rights();
   step("find", true, std::to_string(doors.size()) + (doors.size() == 1 ? " process" : " processes"));
 
@@ -152,7 +147,7 @@ hatch::Result Call::run(hatch::Run& run) {
   const Member& described = *chosen.front()->find(member);
   std::string mark;
   if (!described.mark.empty()) {
-    mark = mark_of(run);
+    mark = common::mark_of(run);
     std::string text = text_of(object, described.mark);
     if (text.empty())
       if (const json::value* properties = described.parameters.if_contains("properties");
@@ -173,6 +168,7 @@ hatch::Result Call::run(hatch::Run& run) {
                       {{"Hatchd-Run", std::string(run.id())}, {"Hatchd-Caller", std::string(run.caller())}}),
          {},
          {}});
+  if (!mark.empty()) logs.begin(run, true);
   const Clock::time_point called = Clock::now();
   perform(run, exchanges, limit + slack, max_answer);
 
@@ -214,9 +210,9 @@ hatch::Result Call::run(hatch::Run& run) {
   if (mark.empty()) return result.verdict(verdict).text(text), result;
 
   // The loop: what was raised must arrive where errors arrive.
-  const std::vector<Reported> reported = logs.look(run, mark, called, report_limit);
+  const std::vector<common::Reported> reported = logs.look(run, called, report_limit);
   json::array list;
-  for (const Reported& each : reported) {
+  for (const common::Reported& each : reported) {
     list.push_back(json::object{{"where", hatch::printable(each.where)},
                                 {"after_ms", hatch::rounded_ms(each.after_ms)},
                                 {"text", hatch::printable(each.text, true)}});
@@ -236,16 +232,17 @@ hatch::Result Call::run(hatch::Run& run) {
     return result.verdict(verdict).text(text), result;
   }
   const std::string remedy = "name the target's log in the configuration: \"targets\": {\"" +
-                             std::string(run.target_name()) + "\": {\"log\": {\"file\": …}}}";
+                             std::string(run.target_name()) +
+                             "\": {\"log\": {\"file\": …}}}, or {\"journal\": true}, a command or a url";
   if (looked.empty()) {
     result.partial().hint(remedy);
     return result.verdict(verdict + " Whether it was reported is not known: there is no log to look into.").text(text),
            result;
   }
+  const std::string seconds = std::to_string((logs.waited().count() + 500) / 1000) + " s";
   result.hint("Its log may be elsewhere: " + remedy);
-  result.verdict(verdict + " It was not reported within " + std::to_string(report_limit.count()) + " s.");
-  throw hatch::Failure("the error was raised and arrived nowhere that was looked at within " +
-                       std::to_string(report_limit.count()) + " s")
+  result.verdict(verdict + " It was not reported within " + seconds + ".");
+  throw hatch::Failure("the error was raised and arrived nowhere that was looked at within " + seconds)
       .with(std::move(result.text(text)));
 }
 

@@ -1,12 +1,9 @@
 // kind command: a program with its arguments, without a shell.
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <boost/json.hpp>
 
+#include "common/child.hpp"
 #include "recipe/recipe.hpp"
 
 namespace recipe {
@@ -15,7 +12,6 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::size_t max_kept = 64 * 1024, max_streamed = std::size_t{4} << 20;
-constexpr std::chrono::milliseconds term_patience{2000};
 
 // The arguments with the parameters in their places. A value that begins with '-' would be an option: it is taken only
 // behind "--", or where the program is configured to expect it.
@@ -49,96 +45,38 @@ std::vector<std::string> environment_of(const hatch::Run& run, const Recipe& rec
   return all;
 }
 
-std::vector<char*> pointers(std::vector<std::string>& texts) {
-  std::vector<char*> all;
-  for (std::string& text : texts) all.push_back(text.data());
-  all.push_back(nullptr);
-  return all;
-}
-
-// A program that runs, and all that it starts: one process group, ended with this object.
-class Child {
- public:
-  Child(const std::string& directory, std::vector<std::string> arguments, std::vector<std::string> environment) {
-    int output[2], failure[2];
-    if (::pipe2(output, O_CLOEXEC) != 0) throw std::runtime_error("pipe: " + std::string(std::strerror(errno)));
-    if (::pipe2(failure, O_CLOEXEC) != 0) throw std::runtime_error("pipe: " + std::string(std::strerror(errno)));
-    const std::vector<char*> argv = pointers(arguments), envp = pointers(environment);
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::setpgid(0, 0);
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      const int null = ::open("/dev/null", O_RDONLY);
-      if (null >= 0 && ::dup2(null, 0) == 0 && ::dup2(output[1], 1) == 1 && ::dup2(output[1], 2) == 2 &&
-          ::chdir(directory.c_str()) == 0)
-        ::execve(argv[0], argv.data(), envp.data());
-      const int error = errno;
-      (void)!::write(failure[1], &error, sizeof error);
-      ::_exit(127);
+// `limits` of the recipe (getrlimit(2)); sizes and durations came as numbers (daemon/config/structs.cpp).
+std::vector<std::pair<int, rlim_t>> limits_of(const Recipe& recipe) {
+  static constexpr std::pair<const char*, int> known[] = {{"memory", RLIMIT_AS},
+                                                          {"cpu", RLIMIT_CPU},
+                                                          {"files", RLIMIT_NOFILE},
+                                                          {"processes", RLIMIT_NPROC},
+                                                          {"file_size", RLIMIT_FSIZE}};
+  std::vector<std::pair<int, rlim_t>> limits{{RLIMIT_CORE, 0}};
+  const json::object& written = recipe.part("limits");
+  for (const auto& [name, resource] : known)
+    if (const json::value* value = written.if_contains(name)) {
+      const std::int64_t most = value->is_number() ? value->to_number<std::int64_t>() : 0;
+      if (most > 0) limits.emplace_back(resource, static_cast<rlim_t>(most));
     }
-    ::close(output[1]);
-    ::close(failure[1]);
-    output_ = output[0];
-    int error = 0;
-    const bool failed = pid_ < 0 || ::read(failure[0], &error, sizeof error) == sizeof error;
-    if (pid_ < 0) error = errno;
-    ::close(failure[0]);
-    if (!failed) return;
-    if (pid_ > 0) ::waitpid(pid_, nullptr, 0);
-    ::close(output_);
-    throw hatch::Failure(arguments.front() + " could not be started in " + directory + ": " + std::strerror(error));
-  }
-  Child(const Child&) = delete;
-  ~Child() {
-    if (pid_ > 0) end();
-    ::close(output_);
-  }
-
-  int output() const { return output_; }
-
-  // Its exit status as waitpid(2) gives it.
-  int wait() {
-    int status = 0;
-    while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
-    }
-    ::kill(-std::exchange(pid_, -1), SIGKILL);  // what it left behind
-    return status;
-  }
-
- private:
-  void end() {
-    ::kill(-pid_, SIGTERM);
-    for (auto waited = std::chrono::milliseconds{0}; waited < term_patience; waited += std::chrono::milliseconds{20}) {
-      if (::waitpid(pid_, nullptr, WNOHANG) == pid_) {
-        ::kill(-std::exchange(pid_, -1), SIGKILL);
-        return;
-      }
-      ::usleep(20'000);
-    }
-    ::kill(-pid_, SIGKILL);
-    wait();
-  }
-
-  pid_t pid_ = -1;
-  int output_ = -1;
-};
-
-std::string ending(int status) {
-  if (WIFEXITED(status)) return "exit status " + std::to_string(WEXITSTATUS(status));
-  const char* name = ::sigabbrev_np(WTERMSIG(status));
-  return "SIG" + std::string(name ? name : std::to_string(WTERMSIG(status)).c_str());
+  return limits;
 }
 
 }  // namespace
 
 hatch::Result run_command(hatch::Run& run) {
   const Recipe recipe{run};
-  const json::value* directory = recipe.written().if_contains("directory");
-  std::vector<std::string> arguments = arguments_of(recipe);
-  const std::string program = arguments.front();
+  const auto text = [&](const char* name) {
+    const json::value* value = recipe.written().if_contains(name);
+    return value && value->is_string() ? std::string(value->get_string()) : std::string();
+  };
+  common::Start start{arguments_of(recipe), environment_of(run, recipe)};
+  if (const std::string directory = text("directory"); !directory.empty()) start.directory = directory;
+  if (const std::string user = text("user"); !user.empty()) start.user = common::user_of(user);
+  start.limits = limits_of(recipe);
+  const std::string program = start.arguments.front();
   const auto begin = std::chrono::steady_clock::now();
-  Child child{directory && directory->is_string() ? std::string(directory->get_string()) : "/", std::move(arguments),
-              environment_of(run, recipe)};
+  common::Child child{std::move(start)};
 
   std::string kept;  // the end of what it said
   std::size_t said = 0;
@@ -154,21 +92,21 @@ hatch::Result run_command(hatch::Run& run) {
     if (kept.size() > 2 * max_kept) kept.erase(0, kept.size() - max_kept);
   }
   const int status = child.wait();
-  const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+  const double ms = since(begin);
   if (kept.size() > max_kept) kept.erase(0, kept.size() - max_kept);
 
   hatch::Result result;
-  result.step("command", ms, status == 0, ending(status));
+  result.step("command", ms, status == 0, common::ending(status));
   if (WIFEXITED(status)) result.add("exit_status", WEXITSTATUS(status));
   result.add("output", kept).add("output_bytes", said);
   if (kept.size() < said) result.add("output_cut", true);
-  const std::string sentence = program + " ended with " + ending(status) + " after " +
+  const std::string sentence = program + " ended with " + common::ending(status) + " after " +
                                std::to_string(static_cast<long>(ms)) + " ms and said " + std::to_string(said) +
                                " bytes";
   result.verdict(sentence + ".");
   result.text(hatch::printable(sentence) + ".\n\n" + hatch::printable(kept, true));
   if (status == 0) return result;
-  throw hatch::Failure(program + " ended with " + ending(status)).with(std::move(result));
+  throw hatch::Failure(program + " ended with " + common::ending(status)).with(std::move(result));
 }
 
 }  // namespace recipe

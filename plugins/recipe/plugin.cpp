@@ -39,6 +39,7 @@ struct Command {
       .documentation = "Runs the program of the configuration, without a shell, and streams what it says.",
       .effect = hatch::Effect::observe,
       .target = hatch::Target::optional,
+      .capabilities = {"setuid", "setgid", "kill"},  // granted only where the configuration asks for the first two
   };
   hatch::Result run(hatch::Run& run) { return recipe::run_command(run); }
 };

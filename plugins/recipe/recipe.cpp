@@ -2,6 +2,9 @@
 
 #include <boost/json.hpp>
 
+#include "common/follower.hpp"
+#include "common/url.hpp"
+
 namespace recipe {
 
 namespace json = boost::json;
@@ -22,6 +25,8 @@ std::string text_of(const json::value& value) {
 }  // namespace
 
 Recipe::Recipe(const hatch::Run& run) : Recipe(object_of(run.configuration()), object_of(run.params())) {
+  // What nobody gave stands for the mark, so that a log can be searched for what stands nowhere else.
+  if (!part("params").contains("mark")) params_["mark"] = common::mark_of(run);
   if (!written_.contains("kind"))
     throw hatch::Failure(
         "there is no recipe to run: write one below \"hatches\" in the configuration (docs/recipes.md)");
@@ -65,57 +70,40 @@ json::value Recipe::filled(const json::value& value) const {
   return value;
 }
 
-std::string percent_encoded(std::string_view text) {
-  static constexpr char hex[] = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : text) {
-    const bool unreserved = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-                            c == '.' || c == '_' || c == '~';
-    if (unreserved) {
-      out += c;
-      continue;
-    }
-    const auto byte = static_cast<unsigned char>(c);
-    out += '%';
-    out += hex[byte >> 4];
-    out += hex[byte & 15];
-  }
-  return out;
-}
-
-std::string Recipe::segment(std::string_view text) const {
-  if (!parameter(text)) return std::string(text);
-  const std::string value = fill(text);
-  // Encoded or not, servers take dots for the way up.
-  if (value.empty() || value == "." || value == "..")
-    throw hatch::Failure("parameter " + std::string(text.substr(1, text.size() - 2)) + " is \"" + value +
-                         "\", which is no segment of a path");
-  return percent_encoded(value);
-}
-
 std::string Recipe::url(std::string_view url) const {
-  const std::size_t question = std::min(url.find('?'), url.size());
-  const std::size_t authority = std::min(url.find("://"), url.size());
-  const std::size_t path = std::min(url.find('/', std::min(authority + 3, url.size())), question);
-  std::string out{url.substr(0, path)};
-  for (std::size_t at = path; at < question;) {  // stands on a '/'
-    const std::size_t end = std::min(url.find('/', at + 1), question);
-    out += '/' + segment(url.substr(at + 1, end - at - 1));
-    at = end;
-  }
-  for (std::size_t at = question; at < url.size();) {  // stands on '?' or '&'
-    const std::size_t end = std::min(url.find('&', at + 1), url.size());
-    const std::string_view pair = url.substr(at + 1, end - at - 1);
-    const std::size_t equals = std::min(pair.find('='), pair.size());
-    out += url[at];
-    out += pair.substr(0, equals);
-    if (equals < pair.size()) {
-      const std::string_view value = pair.substr(equals + 1);
-      out += '=' + (parameter(value) ? percent_encoded(fill(value)) : std::string(value));
-    }
-    at = end;
-  }
-  return out;
+  return common::fill_url(
+      url, [&](std::string_view written) { return parameter(written) ? std::optional(fill(written)) : std::nullopt; });
+}
+
+common::Follower follow(const hatch::Run& run, const std::string& text) {
+  common::Follower log{run, text};
+  if (log.empty()) throw hatch::Failure(log.why_not());
+  log.begin(run, text.find(common::mark_of(run)) != std::string::npos);
+  return log;
+}
+
+void add_reported(hatch::Result& result, const common::Follower& log, const std::vector<common::Reported>& found) {
+  hatch::Array reported, blind;
+  for (const common::Reported& each : found)
+    reported.add(hatch::Object{}
+                     .add("where", hatch::printable(each.where))
+                     .add("after_ms", hatch::rounded_ms(each.after_ms))
+                     .add("text", hatch::printable(each.text, true)));
+  result.add("reported", reported);
+  const std::vector<std::string> why = log.blind();
+  for (const std::string& each : why) blind.add(hatch::printable(each));
+  if (!why.empty()) result.add("not_seen", blind);
+}
+
+std::string not_there(const common::Follower& log, const std::string& text) {
+  std::string sentence = "nothing with \"" + text.substr(0, 200) + "\" came into " + log.places().front() + " within " +
+                         std::to_string(log.waited().count()) + " ms";
+  for (const std::string& why : log.blind()) sentence += " (" + why + ")";
+  return sentence;
+}
+
+double since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
 }
 
 }  // namespace recipe

@@ -2,7 +2,8 @@
 //
 // {name} stands for a whole value (a form field, a query value, a path segment, an argument, a value of a JSON body) and
 // for nothing else: what a caller sends is never part of a larger text, so there is nothing to break out of. The
-// configuration was checked when it was read (daemon/config/recipes.hpp).
+// configuration was checked when it was read (daemon/config/recipes.hpp). {mark}, where no parameter has that name, is a
+// word that is new with each run.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -11,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "common/follower.hpp"
 #include "hatch/hatch.hpp"
 
 namespace recipe {
@@ -36,16 +38,20 @@ class Recipe {
   std::string url(std::string_view url) const;
 
  private:
-  std::string segment(std::string_view text) const;
   const boost::json::value* parameter(std::string_view text) const;
 
   boost::json::object written_, params_;
 };
 
-// Everything but unreserved characters as %XX.
-std::string percent_encoded(std::string_view text);
+// The log in which `expect` looks for `text`, from now on. Throws hatch::Failure when there is none to look into.
+common::Follower follow(const hatch::Run& run, const std::string& text);
+inline constexpr std::chrono::milliseconds log_patience{10'000};
+// Members `reported` and `not_seen` of the result.
+void add_reported(hatch::Result& result, const common::Follower& log, const std::vector<common::Reported>& found);
+std::string not_there(const common::Follower& log, const std::string& text);
+// Milliseconds.
+double since(std::chrono::steady_clock::time_point begin);
 
-// What was asked of the hatch's end: `expect` of the recipe.
 hatch::Result run_http(hatch::Run& run);
 hatch::Result run_signal(hatch::Run& run);
 hatch::Result run_command(hatch::Run& run);

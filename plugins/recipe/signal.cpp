@@ -4,7 +4,6 @@
 
 #include <boost/json.hpp>
 
-#include "recipe/log.hpp"
 #include "recipe/recipe.hpp"
 #include "stack/procfs.hpp"
 
@@ -13,7 +12,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::chrono::milliseconds log_patience{10'000}, end_patience{250};
+constexpr std::chrono::milliseconds end_patience{250};
 
 std::string text_at(const json::object& object, const char* name) {
   const json::value* value = object.if_contains(name);
@@ -85,13 +84,10 @@ hatch::Result run_signal(hatch::Run& run) {
   const Recipe recipe{run};
   const std::string in_log = recipe.fill(text_at(recipe.part("expect"), "log"));
   const Plan it = plan(run, recipe);
-  std::optional<Log> log;
-  if (!in_log.empty()) log.emplace(run);
+  std::optional<common::Follower> log;
+  if (!in_log.empty()) log = follow(run, in_log);
 
   const auto begin = std::chrono::steady_clock::now();
-  const auto since = [&] {
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
-  };
   const std::string who = "process " + std::to_string(it.process.pid);
   if (::syscall(SYS_pidfd_send_signal, it.process.pidfd, it.number, nullptr, 0) != 0) {
     if (errno == EPERM)
@@ -102,18 +98,17 @@ hatch::Result run_signal(hatch::Run& run) {
     throw hatch::Failure(who + " could not be signalled: " + std::strerror(errno));
   }
   hatch::Result result;
-  result.step("signal", since(), true, "SIG" + it.name + " to " + who);
+  result.step("signal", since(begin), true, "SIG" + it.name + " to " + who);
   result.add("signal", it.name).add("pid", it.process.pid);
   std::string verdict = "SIG" + it.name + " was sent to " + who + ", " + it.meaning;
   if (log) {
-    const auto line = log->wait_for(run, in_log, log_patience);
-    hatch::Array reported;
-    if (line)
-      reported.add(hatch::Object{}.add("where", "log").add("after_ms", hatch::rounded_ms(since())).add("text", *line));
-    result.add("reported", reported).step("log", since(), line.has_value());
-    if (!line) {
-      result.verdict(verdict + ", but nothing with \"" + in_log + "\" came into its log.");
-      throw hatch::Failure("nothing with \"" + in_log + "\" came into the target's log").with(std::move(result));
+    const std::vector<common::Reported> found = log->look(run, begin, log_patience);
+    result.step("log", since(begin), !found.empty());
+    add_reported(result, *log, found);
+    if (found.empty()) {
+      const std::string sentence = not_there(*log, in_log);
+      result.verdict(verdict + ", but " + sentence + ".");
+      throw hatch::Failure(sentence).with(std::move(result));
     }
     verdict += ", and the log shows what was expected";
   }

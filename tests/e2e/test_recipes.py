@@ -85,6 +85,7 @@ def world(tmp_path_factory):
             "expect": {"json": {"/status": "ok", "/workers/1": 2}},
         },
         "web.put": {"kind": "http", "params": {"n": {"type": "integer"}, "msg": text}, "request": {"method": "PUT", "url": base + "/put", "json": {"n": "{n}", "deep": ["{msg}"]}}},
+        "web.form": {"kind": "http", "params": {"msg": text}, "request": {"url": base + "/form", "form": {"msg": "{msg}"}}},
         "web.away": {"kind": "http", "request": {"method": "GET", "url": base + "/away"}},
         "web.wrong": {"kind": "http", "request": {"method": "GET", "url": base + "/x"}, "expect": {"status": 201, "body": "absent", "json": {"/status": "down"}}},
         "web.nobody": {"kind": "http", "request": {"url": "http://127.0.0.1:1/"}},
@@ -134,13 +135,14 @@ def test_recipes_are_in_the_catalogue_like_any_hatch(world):
 def test_an_error_is_raised_and_seen_in_the_log(world):
     result = succeeded(world.run("web.raise-error", {"msg": "mark-4711"}))
     assert result["status"] == 500 and result["reported"][0]["text"] == "Traceback: mark-4711"
-    assert "answered 500" in result["verdict"] and "the log shows it" in result["verdict"]
+    assert "answered 500" in result["verdict"] and "app.log shows it after" in result["verdict"]
+    assert result["reported"][0]["where"].endswith("/app.log")
 
 
 def test_an_error_that_is_not_reported_is_the_finding(world):
     # The word stands in the log already; only what comes after the request counts.
     problem = failed(world.run("web.silent-error", {"msg": "needle"}))
-    assert 'nothing with "needle" came into the target\'s log' in problem["detail"]
+    assert 'nothing with "needle" came into /' in problem["detail"] and "/app.log within" in problem["detail"]
     assert problem["run"]["result"]["status"] == 200
 
 
@@ -247,3 +249,91 @@ def test_a_wrong_recipe_is_refused_with_its_place(tmp_path):
     file.chmod(0o600)
     asked = subprocess.run([HATCHD, "check", "--config", str(file)], capture_output=True, text=True)
     assert asked.returncode != 0 and "hatchd.json:3: /hatches/a.b/request/url: {id} names no parameter" in asked.stdout + asked.stderr
+
+
+LIMITED = {
+    "cmd.limits": {
+        "kind": "command", "argv": ["/bin/sh", "-c", "ulimit -v; ulimit -t; ulimit -n; ulimit -f; ulimit -c; ulimit -p 2>/dev/null || ulimit -u"],
+        "limits": {"memory": "64MiB", "cpu": "1500ms", "files": 33, "processes": 77, "file_size": "1MiB"},
+    },
+    "cmd.eats": {"kind": "command", "argv": ["/usr/bin/python3", "-c", "x = 'x' * (1 << 30)"], "limits": {"memory": "128MiB"}},
+    "cmd.spins": {"kind": "command", "timeout": "30s", "argv": ["/bin/sh", "-c", "while :; do :; done"], "limits": {"cpu": "1s"}},
+    "cmd.who": {"kind": "command", "argv": ["/usr/bin/id"], "user": "nobody"},
+    "cmd.nowho": {"kind": "command", "argv": ["/usr/bin/id"], "user": "no-such-user"},
+    "cmd.caps": {"kind": "command", "argv": ["/bin/cat", "/proc/self/status"], "user": "nobody"},
+}  # fmt: skip
+
+
+def test_a_command_has_the_limits_of_its_recipe():
+    with Daemon({}, {"hatches": LIMITED}) as daemon:
+        shown = succeeded(daemon.run("cmd.limits"))["output"].split()
+        assert shown == ["65536", "2", "33", "2048", "0", "77"]  # KiB, seconds, descriptors, 512 bytes
+        eaten = failed(daemon.run("cmd.eats"))
+        assert "MemoryError" in eaten["run"]["result"]["output"]
+        assert "SIGKILL" in failed(daemon.run("cmd.spins"))["detail"]
+        assert "no user no-such-user" in failed(daemon.run("cmd.nowho"))["detail"]
+
+
+def test_a_command_runs_as_its_user_where_that_is_granted():
+    with Daemon({}, {"hatches": LIMITED}) as daemon:
+        refused = daemon.run("cmd.who")
+        assert refused.status == 424 and refused.json()["code"] == "rights-missing", refused
+        assert "CAP_SETUID" in refused.json()["missing"] and "plugins" in refused.json()["remedy"]
+    if not AM_ROOT:
+        return
+    with Daemon({}, {"hatches": LIMITED, "plugins": {"recipe": {"capabilities": ["setuid", "setgid"]}}}) as daemon:
+        assert "(nobody)" in succeeded(daemon.run("cmd.who"))["output"]
+        fields = dict(line.split(":\t", 1) for line in succeeded(daemon.run("cmd.caps"))["output"].splitlines() if ":\t" in line)
+        assert {int(fields[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {0} and fields["NoNewPrivs"] == "1"
+        assert set(fields["Groups"].split()) <= {"65534"}
+
+
+def test_user_and_limits_are_checked_when_they_are_read(tmp_path):
+    file = tmp_path / "hatchd.json"
+    for recipe, why in (
+        ({"kind": "command", "argv": ["/bin/true"], "limits": {"memory": "64"}}, "/limits/memory"),
+        ({"kind": "command", "argv": ["/bin/true"], "limits": {"memroy": "64MiB"}}, 'did you mean "memory"?'),
+        ({"kind": "command", "argv": ["/bin/true"], "limits": {"files": 1}}, "/limits/files"),
+        ({"kind": "http", "request": {"url": "http://h/"}, "user": "nobody"}, "does not belong to a recipe of kind http"),
+        ({"kind": "http", "request": {"url": "http://h/x", "query": {"a": "x{mark}"}}}, "nothing may stand beside it"),
+    ):
+        file.write_text(json.dumps({"hatches": {"a.b": recipe}}))
+        file.chmod(0o600)
+        asked = subprocess.run([HATCHD, "check", "--config", str(file)], capture_output=True, text=True, check=False)
+        assert asked.returncode == 1 and why in asked.stdout + asked.stderr, asked
+
+
+# Characters of every syntax that a value could break out into, and 1 MB.
+HARD = ["\r\n\r\nGET / HTTP/1.1\r\n", "';\"`$(touch /tmp/hatchd-was-here)`", "\x00", "x" * 1_000_000, "{msg}{id}", "$IFS&&||;#", "\\", "\x1b[2J", "😀"]
+
+
+@pytest.mark.parametrize("hard", HARD, ids=range(len(HARD)))
+def test_every_parameter_of_every_kind_stays_data(world, hard):
+    """Each place of an http recipe and of a command: the very value arrives, or the request is refused as such."""
+    places = {"path": "web.look", "query": "web.look", "json": "web.put", "form": "web.form", "argument": "cmd.dashed"}
+    for place, hatch in places.items():
+        world.app.seen.clear()
+        params = {"id": "1", "q": "1"} if hatch == "web.look" else {}
+        name = {"path": "id", "query": "q", "json": "msg", "form": "msg", "argument": "a"}[place]
+        params[name] = hard
+        if hatch == "web.put":
+            params["n"] = 1
+        answer = world.run(hatch, params)
+        assert answer.status in (200, 413, 422, 424), (place, answer)
+        if place == "argument":
+            if answer.status == 200:
+                assert answer.json()["result"]["output"] == hard[-65536:]
+            else:
+                assert "\0" in hard or len(hard) > 100_000, answer
+            continue
+        for seen in world.app.seen:
+            value = {
+                "path": lambda s: urllib.parse.unquote(s["raw"].split("/")[2], errors="strict"),
+                "query": lambda s: dict(urllib.parse.parse_qsl(s["query"], keep_blank_values=True))["q"],
+                "json": lambda s: json.loads(s["body"])["deep"][0],
+                "form": lambda s: dict(urllib.parse.parse_qsl(s["body"], keep_blank_values=True))["msg"],
+            }[place](seen)
+            assert value == hard, place
+        assert len(world.app.seen) == 1 or len(hard) > 10_000, (place, answer)
+    assert not os.path.exists("/tmp/hatchd-was-here")
+    assert world.web.popen.poll() is None

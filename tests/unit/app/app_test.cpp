@@ -1,7 +1,6 @@
 // What comes from the app is hostile: answers, descriptions, environments, logs.
 #include "app/exchange.hpp"
 #include "app/members.hpp"
-#include "app/reports.hpp"
 #include "app/sockets.hpp"
 #include "catch.hpp"
 
@@ -59,25 +58,4 @@ TEST_CASE("a description is read with suspicion") {
   CHECK_THROWS(app::read_members(R"({"protocol": 2, "hatches": []})"));
   CHECK(app::rank("observe") < app::rank("act"));
   CHECK(app::rank("nonsense") == app::rank("disrupt"));
-}
-
-TEST_CASE("an entry of a log is its traceback and what introduces it") {
-  const std::string log =
-      "INFO before\nERROR Internal Server Error: /x\nTraceback (most recent call last):\n  File \"a.py\", line 1, in "
-      "f\n"
-      "    g()\nHatchError: heard? [hatchd-1]\nINFO after\n";
-  CHECK(app::entry_around(log, "hatchd-1") ==
-        "ERROR Internal Server Error: /x\nTraceback (most recent call last):\n  File \"a.py\", line 1, in f\n    g()\n"
-        "HatchError: heard? [hatchd-1]");
-  CHECK(app::entry_around("one\nError: m-2\n    at f (a.js:1)\n    at g\ntwo\n", "m-2") ==
-        "Error: m-2\n    at f (a.js:1)\n    at g");
-  CHECK(app::entry_around("m-3", "m-3") == "m-3");
-  CHECK(app::entry_around("\n\nm-4\n", "m-4") == "m-4");
-  CHECK(app::entry_around("nothing", "m-5").empty());
-  // A line that never ends, and indentation that never does, stay within a bound.
-  CHECK(app::entry_around(std::string(1'000'000, 'x') + "m-6" + std::string(1'000'000, 'x'), "m-6").size() <=
-        16 * 1024);
-  std::string indented = "m-7\n";
-  for (int i = 0; i < 100'000; ++i) indented += "  x\n";
-  CHECK(app::entry_around(indented, "m-7").size() <= 17 * 1024);
 }

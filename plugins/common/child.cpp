@@ -1,0 +1,153 @@
+#include "common/child.hpp"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <stdexcept>
+
+#include "hatch/hatch.hpp"
+
+namespace common {
+namespace {
+
+constexpr std::chrono::milliseconds term_patience{2000};
+
+std::vector<char*> pointers(std::vector<std::string>& texts) {
+  std::vector<char*> all;
+  for (std::string& text : texts) all.push_back(text.data());
+  all.push_back(nullptr);
+  return all;
+}
+
+// What the child could not do, and errno.
+struct Failed {
+  enum Step : int { none, becoming, limiting, executing } step = none;
+  int error = 0;
+};
+
+// No right of the plugin's is the program's, also where its user is root.
+bool give_up_capabilities() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct nothing[2]{};
+  return ::syscall(SYS_capset, &header, nothing) == 0;
+}
+
+bool become(const User& user) {
+  if (::getuid() == user.uid && ::getgid() == user.gid) return true;
+  return ::setgroups(user.groups.size(), user.groups.data()) == 0 && ::setresgid(user.gid, user.gid, user.gid) == 0 &&
+         ::setresuid(user.uid, user.uid, user.uid) == 0;
+}
+
+}  // namespace
+
+User user_of(const std::string& name) {
+  errno = 0;
+  const passwd* entry = ::getpwnam(name.c_str());
+  if (!entry) throw hatch::Failure("there is no user " + name + " here");
+  User user{name, entry->pw_uid, entry->pw_gid, {}};
+  int count = 64;
+  user.groups.resize(static_cast<std::size_t>(count));
+  while (::getgrouplist(name.c_str(), user.gid, user.groups.data(), &count) < 0 && count > 0 && count < 65536)
+    user.groups.resize(static_cast<std::size_t>(count));
+  user.groups.resize(static_cast<std::size_t>(std::max(count, 0)));
+  return user;
+}
+
+Child::Child(Start start) {
+  int output[2], failure[2];
+  if (::pipe2(output, O_CLOEXEC) != 0) throw std::runtime_error("pipe: " + std::string(std::strerror(errno)));
+  if (::pipe2(failure, O_CLOEXEC) != 0) {
+    const int error = errno;
+    ::close(output[0]);
+    ::close(output[1]);
+    throw std::runtime_error("pipe: " + std::string(std::strerror(error)));
+  }
+  const std::vector<char*> argv = pointers(start.arguments), envp = pointers(start.environment);
+  pid_ = ::fork();
+  if (pid_ == 0) {
+    const auto fail = [&](Failed::Step step) {
+      const Failed failed{step, errno};
+      (void)!::write(failure[1], &failed, sizeof failed);
+      ::_exit(127);
+    };
+    ::setpgid(0, 0);
+    const int null = ::open("/dev/null", O_RDONLY);
+    if (null < 0 || ::dup2(null, 0) != 0 || ::dup2(output[1], 1) != 1 || ::dup2(output[1], 2) != 2)
+      fail(Failed::executing);
+    if (start.user && !become(*start.user)) fail(Failed::becoming);
+    if (!give_up_capabilities()) fail(Failed::becoming);
+    for (const auto& [resource, most] : start.limits) {
+      const rlimit limit{most, most};
+      if (::setrlimit(static_cast<__rlimit_resource>(resource), &limit) != 0) fail(Failed::limiting);
+    }
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a change of ids clears it: hence so late
+    if (::chdir(start.directory.c_str()) == 0) ::execve(argv[0], argv.data(), envp.data());
+    fail(Failed::executing);
+  }
+  ::close(output[1]);
+  ::close(failure[1]);
+  output_ = output[0];
+  Failed failed;
+  if (pid_ < 0)
+    failed = {Failed::executing, errno};
+  else if (::read(failure[0], &failed, sizeof failed) != sizeof failed)
+    failed = {};
+  ::close(failure[0]);
+  if (failed.step == Failed::none) return;
+  if (pid_ > 0) ::waitpid(pid_, nullptr, 0);
+  ::close(output_);
+  if (failed.step == Failed::becoming && start.user && failed.error == EPERM)
+    throw hatch::Failure::rights("hatchd may not become the user " + start.user->name, {"CAP_SETUID", "CAP_SETGID"},
+                                 "give them to hatchd, and to its plugin: \"plugins\": {\"recipe\": {\"capabilities\": "
+                                 "[\"setuid\", \"setgid\"]}}; or run hatchd as that user");
+  const char* what = failed.step == Failed::limiting   ? " could not be limited: "
+                     : failed.step == Failed::becoming ? " could not be given to its user: "
+                                                       : " could not be started in ";
+  throw hatch::Failure(start.arguments.front() + what +
+                       (failed.step == Failed::executing ? start.directory + ": " : std::string()) +
+                       std::strerror(failed.error));
+}
+
+Child::~Child() {
+  if (pid_ > 0) end();
+  ::close(output_);
+}
+
+int Child::wait() {
+  int status = 0;
+  while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  }
+  ::kill(-std::exchange(pid_, -1), SIGKILL);  // what it left behind
+  return status;
+}
+
+void Child::end() {
+  ::kill(-pid_, SIGTERM);
+  for (auto waited = std::chrono::milliseconds{0}; waited < term_patience; waited += std::chrono::milliseconds{20}) {
+    if (::waitpid(pid_, nullptr, WNOHANG) == pid_) {
+      ::kill(-std::exchange(pid_, -1), SIGKILL);
+      return;
+    }
+    ::usleep(20'000);
+  }
+  ::kill(-pid_, SIGKILL);
+  wait();
+}
+
+std::string ending(int status) {
+  if (WIFEXITED(status)) return "exit status " + std::to_string(WEXITSTATUS(status));
+  const char* name = ::sigabbrev_np(WTERMSIG(status));
+  return "SIG" + std::string(name ? name : std::to_string(WTERMSIG(status)).c_str());
+}
+
+}  // namespace common

@@ -1,0 +1,1 @@
+hatchd_unit_test(common hatch_common)
