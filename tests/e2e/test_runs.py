@@ -88,7 +88,7 @@ def test_events_outlive_the_daemon(demo):
 
 def test_a_flood_of_events_has_a_bound_on_disk(demo):
     with house(demo) as daemon:
-        run = daemon.run("probe.output", {"lines": 400_000}, timeout=120).json()["id"]
+        run = daemon.run("probe.output", {"lines": 1000, "at_once": 6_000_000}, timeout=120).json()["id"]
         [file] = daemon.folder.rglob(f"{run}/events")
         assert file.stat().st_size < 5 * 1024 * 1024
         daemon.stop()
@@ -96,6 +96,7 @@ def test_a_flood_of_events_has_a_bound_on_disk(demo):
         told = events(daemon, run)
         assert told.startswith("id: 1\n") and "event: result" in told
         assert len(told) < 8 * 1024 * 1024
+        assert told.count("was not kept: more than 4 MiB of events") == 1
 
 
 def test_killed_at_any_moment_history_is_whole(demo, marks):
