@@ -285,6 +285,14 @@ Answer invoke(Api& api, const http::Context& context) {
   if (!params) co_return refused(params.error(), context);
   order.params = std::move(*params);
 
+  // A target to compare with is one that the caller could run it on.
+  if (const std::string other = text_of(order.params, "diff_target");
+      !other.empty() && std::find(names.begin(), names.end(), other) == names.end()) {
+    Problem unknown{"target-unknown", "there is no target of that name to compare with"};
+    unknown.candidates = names;
+    co_return refused(unknown, context);
+  }
+
   // What they raise counts, before anything happens.
   order.effect = schema::effect_of(hatch.parameters, order.params, hatch.effect);
   order.role = std::max(hatch.role, access::parse_role(schema::role_of(hatch.parameters, order.params)));

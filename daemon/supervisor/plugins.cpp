@@ -41,10 +41,12 @@ const std::map<std::string, std::vector<std::string>> packaged_grants = {
 };
 // What it gets besides where plugins.NAME.capabilities asks for it, since it makes nearly root of the plugin.
 // stack: acting as the target's user, the only one that a JVM's attach socket serves. recipe: commands with a user.
+// settings: asking a JVM there.
 // mail, queue: entering the target's network namespace (network=target).
 const std::map<std::string, std::vector<std::string>> packaged_extras = {
-    {"stack", {"setuid", "setgid"}}, {"recipe", {"setuid", "setgid"}}, {"mail", {"sys_admin"}},
-    {"queue-celery", {"sys_admin"}}, {"queue-redis", {"sys_admin"}},   {"queue-rabbitmq", {"sys_admin"}},
+    {"stack", {"setuid", "setgid"}},   {"recipe", {"setuid", "setgid"}}, {"settings", {"setuid", "setgid", "kill"}},
+    {"mail", {"sys_admin"}},           {"queue-celery", {"sys_admin"}},  {"queue-redis", {"sys_admin"}},
+    {"queue-rabbitmq", {"sys_admin"}},
 };
 
 // The kinds that a plugin serves, by the group of the hatch: {"queue": ["celery"]} for queue.ping of kind celery.

@@ -37,19 +37,25 @@ std::optional<Row> row_of(std::string_view line) {
   return row;
 }
 
-void forget_the_oldest(int cache) {
+// The names of all files, the oldest first: run ids ascend with time.
+std::vector<std::string> files_of(int cache) {
+  std::vector<std::string> names;
   const int again = ::openat(cache, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   DIR* list = again < 0 ? nullptr : ::fdopendir(again);
   if (!list) {
     if (again >= 0) ::close(again);
-    return;
+    return names;
   }
-  std::vector<std::string> names;
   while (const dirent* entry = ::readdir(list))
     if (std::string_view{entry->d_name}.ends_with(suffix)) names.emplace_back(entry->d_name);
   ::closedir(list);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+void forget_the_oldest(int cache) {
+  std::vector<std::string> names = files_of(cache);
   if (names.size() <= max_snapshots) return;
-  std::sort(names.begin(), names.end());  // run ids ascend with time
   names.resize(names.size() - max_snapshots);
   for (const std::string& name : names) ::unlinkat(cache, name.c_str(), 0);
 }
@@ -112,6 +118,17 @@ std::optional<Snapshot> load(int cache, const std::string& run) {
     }
   });
   return whole ? snapshot : std::nullopt;
+}
+
+std::optional<std::pair<std::string, Snapshot>> newest(int cache, const std::string& target, bool values) {
+  if (cache < 0) return std::nullopt;
+  const std::vector<std::string> names = files_of(cache);
+  for (auto name = names.rbegin(); name != names.rend(); ++name) {
+    std::string run = name->substr(0, name->size() - suffix.size());
+    if (auto snapshot = load(cache, run); snapshot && snapshot->target == target && (snapshot->values || !values))
+      return std::pair{std::move(run), std::move(*snapshot)};
+  }
+  return std::nullopt;
 }
 
 std::vector<Change> changes(const Snapshot& before, const Snapshot& after) {

@@ -22,6 +22,9 @@ int save(int cache, std::string_view run, const Snapshot& snapshot);
 // nullopt: there is none of that run, or no longer, or what is there is none.
 std::optional<Snapshot> load(int cache, const std::string& run);
 
+// The newest that is kept of that target, with the run that it is of; with values where `values`.
+std::optional<std::pair<std::string, Snapshot>> newest(int cache, const std::string& target, bool values);
+
 struct Change {
   std::string name;
   std::optional<std::string> was, now;  // none: it was, or is, not there

@@ -50,23 +50,29 @@ struct Dump {
           "Reads from outside what the process was started with and what it has now: command line, environment, user, "
           "limits, capabilities, namespaces, control group, open descriptors, sockets with their peers, loaded "
           "libraries (and those that an upgrade has replaced under it), clock and time zone, and what its runtime "
-          "publishes of itself. The target takes no part and is not stopped.\n\n"
+          "publishes of itself. The target is not stopped, and but for a JVM it takes no part.\n\n"
           "Without values=true the environment and the command line show names alone. Values of secrets are masked; "
           "reveal=NAME puts the named variables into an artifact, for administrators, and the audit keeps who "
           "asked.\n\n"
-          "diff=RUN says what has changed since that run. The environment is the one that the process was started "
+          "diff=RUN says what has changed since that run, diff_target=NAME what is different in the newest dump of "
+          "another "
+          "target.\n\n"
+          "A JVM whose attach socket is open is asked for its system properties and flags; act=true opens one that is "
+          "not, by a SIGQUIT.\n\n"
+          "The environment is the one that the process was started "
           "with: what it has set since is in its memory alone.",
       .effect = hatch::Effect::observe,
       .target = hatch::Target::required,
       .flags = HATCH_ENVIRONMENT,
       .timeout = std::chrono::seconds{30},
-      .capabilities = {"sys_ptrace", "dac_read_search"},
+      .capabilities = {"sys_ptrace", "dac_read_search", "setuid", "setgid", "kill"},  // the last three if asked for
       .artifact_types = {"application/json"},
   };
 
   bool values = false, log = false;
   std::vector<std::string> sections, reveal;
-  std::string diff;
+  std::string diff, diff_target;
+  bool act = false;
   int pid = 0;
 
   void params(auto& p) {
@@ -81,6 +87,11 @@ struct Dump {
         .role("admin");
     p.optional("diff", diff, "Id of an earlier run of this hatch on this target: also show what has changed since")
         .pattern("([0-9A-HJKMNP-TV-Z]{26})?");
+    p.optional("diff_target", diff_target,
+               "Name of another target: also show what is different there, by the newest dump of it that is kept")
+        .length(0, 64);
+    p.optional("act", act, "Open the attach socket of a JVM that has none yet, by a SIGQUIT, to ask for its properties")
+        .effect(hatch::Effect::act);
     p.optional("log", log, "Also write the dump, as it is answered, to hatchd's log");
     p.optional("pid", pid, "Which process of the target, when it has several. Default: its main process")
         .range(0, 1 << 30);
@@ -90,7 +101,7 @@ struct Dump {
     check_sections();
     const auto [index, process] = chosen(run);
     const hatch::Mask mask = hatch::mask_of(run);
-    settings::Subject subject{{process.pid, process.pidfd, process.proc_fd}, {}, {}, mask, values};
+    settings::Subject subject{{process.pid, process.pidfd, process.proc_fd}, {}, {}, mask, values, act, &run};
     if (const auto maps = stack::read_below(process.proc_fd, "maps", maps_limit)) {
       subject.mappings = stack::parse_maps(*maps);
       subject.modules = stack::group_modules(subject.mappings);
@@ -122,6 +133,7 @@ struct Dump {
     const settings::Snapshot now =
         settings::snapshot_of(std::string(run.target_name()) + "/" + std::to_string(pid), values, all, mask);
     if (!diff.empty()) verdict += "; " + compare(run, now, result, text);
+    if (!diff_target.empty()) verdict += "; " + compare_targets(run, now, result, text);
     if (const int error = settings::save(run.cache_fd(), run.id(), now); error && error != ENOENT)
       run.log(hatch::Level::warning, "the dump is not kept for diff=: " + std::string(std::strerror(error)));
 
@@ -277,6 +289,27 @@ struct Dump {
     result.add("changes", list);
     text = text_of(shown) + text;
     return plural(shown.rows.size(), "change") + " since that run";
+  }
+
+  // With what was kept of the other target: a run has one target, and its descriptors alone.
+  std::string compare_targets(const hatch::Run& run, const settings::Snapshot& now, hatch::Result& result,
+                              std::string& text) const {
+    const auto other = settings::newest(run.cache_fd(), diff_target + "/0", values);
+    if (!other)
+      throw hatch::Failure("no dump of the target " + diff_target + (values ? " with values=true" : "") +
+                           " is kept to compare with: run settings.dump for it, and then this again");
+    const auto& [id, there] = *other;
+    hatch::Array list;
+    Section shown{"differences to " + diff_target};
+    for (const settings::Change& change : settings::changes(there, now)) {
+      list.add(hatch::Object{}.add("name", change.name).add_if("there", change.was).add_if("here", change.now));
+      shown.rows.push_back({change.name, (change.was ? "there \"" + *change.was + "\"" : std::string("not there")) +
+                                             (change.now ? ", here \"" + *change.now + "\"" : ", not here")});
+    }
+    result.add("differences", list).add("compared_with", id);
+    text = text_of(shown) + text;
+    return plural(shown.rows.size(), "difference") + " to " + hatch::printable(diff_target) + " as run " + id +
+           " saw it";
   }
 };
 

@@ -2,8 +2,10 @@
 #include "settings/runtime.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 
+#include "stack/jvm/attach.hpp"
 #include "stack/memory.hpp"
 
 namespace settings {
@@ -53,7 +55,90 @@ void add_hotspot(const Subject& subject, Section& section) {
   }
 }
 
+// A code point of the Basic Multilingual Plane (RFC 3629).
+void append_utf8(std::string& out, unsigned code) {
+  const auto put = [&](unsigned byte) { out += static_cast<char>(byte); };
+  if (code < 0x80) return put(code);
+  if (code < 0x800) {
+    put(0xC0 | code >> 6);
+  } else {
+    put(0xE0 | code >> 12);
+    put(0x80 | (code >> 6 & 0x3F));
+  }
+  put(0x80 | (code & 0x3F));
+}
+
+// Nobody is stopped here; what counts is whether the run was cancelled.
+class Unheld final : public stack::Hold {
+ public:
+  explicit Unheld(const hatch::Run* run) : run_(run) {}
+  void begin() override {}
+  void end() override {}
+  bool cancelled() override { return run_ && run_->cancelled(); }
+  stack::Micros max_pause() const override { return stack::Micros{0}; }
+
+ private:
+  const hatch::Run* run_;
+};
+
+// What the VM itself says: all system properties, and the flags that it runs with. Both cost it no safepoint.
+void ask_hotspot(const Subject& subject, Section& section) {
+  Unheld hold{subject.run};
+  const stack::jvm::Dump properties =
+      stack::jvm::ask(subject.process, subject.process.pid, subject.act, hold, "properties");
+  if (properties.text.empty()) {
+    section.add("attach", properties.trouble.detail);
+    return;
+  }
+  hatch::Object all;
+  for (const Row& property : parse_properties(properties.text)) {
+    std::string value = subject.values ? subject.mask.value(property.name, property.value) : std::string();
+    if (subject.values)
+      all.add(property.name, value);
+    else
+      all.add(property.name, hatch::Raw{"null"});
+    section.rows.push_back({"property " + property.name, std::move(value)});
+  }
+  section.object.add("properties", all);
+  const stack::jvm::Dump flags = stack::jvm::ask(subject.process, subject.process.pid, false, hold, "jcmd", "VM.flags");
+  if (flags.text.empty()) return section.add("flags_missing", flags.trouble.detail);
+  std::string text = flags.text;
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  section.add("flags", subject.mask.text(text));
+}
+
 }  // namespace
+
+// The format of java.util.Properties.store(): comments with '#', "key=value" with escapes by '\\', one a line.
+std::vector<Row> parse_properties(std::string_view text) {
+  constexpr std::size_t max_properties = 4096;
+  std::vector<Row> all;
+  for_each_line(text, [&](std::string_view line) {
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty() || line.front() == '#' || line.front() == '!' || all.size() >= max_properties) return;
+    Row row;
+    std::string* part = &row.name;
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      if (line[i] == '=' && part == &row.name) {
+        part = &row.value;
+      } else if (line[i] == '\\' && i + 1 < line.size()) {
+        const char escaped = line[++i];
+        unsigned code = 0;
+        const char* const digits = line.data() + i + 1;
+        if (escaped == 'u' && i + 4 < line.size() && std::from_chars(digits, digits + 4, code, 16).ptr == digits + 4) {
+          append_utf8(*part, code >= 0xD800 && code < 0xE000 ? 0xFFFD : code);
+          i += 4;
+        } else {
+          *part += escaped == 'n' ? '\n' : escaped == 't' ? '\t' : escaped == 'r' ? '\r' : escaped;
+        }
+      } else {
+        *part += line[i];
+      }
+    }
+    if (part == &row.value && !row.name.empty()) all.push_back(std::move(row));
+  });
+  return all;
+}
 
 std::vector<PerfEntry> parse_perf_data(std::string_view bytes) {
   std::vector<PerfEntry> all;
@@ -94,7 +179,10 @@ Section runtime(const Subject& subject) {
   while (version.ends_with('.')) version.pop_back();
   section.add("kind", kind);
   if (!version.empty()) section.add("version", version);
-  if (kind == "jvm") add_hotspot(subject, section);
+  if (kind == "jvm") {
+    add_hotspot(subject, section);
+    ask_hotspot(subject, section);
+  }
   section.close();
   return section;
 }

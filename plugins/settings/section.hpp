@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "hatch/hatch.hpp"
 #include "hatch/json.hpp"
 #include "hatch/mask.hpp"
 #include "stack/model.hpp"
@@ -20,7 +21,9 @@ struct Subject {
   std::vector<stack::Mapping> mappings;  // ascending; empty when they may not be read
   std::vector<stack::Module> modules;    // what of them are programs and libraries
   const hatch::Mask& mask;
-  bool values = false;  // or names alone
+  bool values = false;              // or names alone
+  bool act = false;                 // may a JVM be asked to open its attach socket?
+  const hatch::Run* run = nullptr;  // none: there is nobody to cancel it
 };
 
 struct Row {

@@ -13,7 +13,7 @@ import tempfile
 
 import pytest
 
-from harness import AM_ROOT, BUILD, Daemon, Program, TOKEN, token_entry, wait_until
+from harness import AM_ROOT, BUILD, ROOT, Daemon, Program, TOKEN, token_entry, wait_until
 
 SECRET = "hunter2-Vb9xQ"
 TARGET = """
@@ -153,6 +153,57 @@ def test_what_has_changed_since_an_earlier_run(shop):
     assert refused.status == 424
     assert "no dump of run 01J0000000000000000000000Z is kept" in refused.text
     assert dump(shop, diff="../../etc/passwd").status == 422
+
+
+def test_what_is_different_in_another_target(shop):
+    other = {"PATH": os.environ["PATH"], "DB_PASSWORD": "another-secret-9Qz", "APP_MODE": "staging", "ONLY_THERE": "x"}
+    with Program("/bin/sleep", "600", env=other) as second:
+        tokens = [token_entry(TOKEN, "operator"), token_entry(f"{TOKEN}-narrow", "operator", name="narrow", targets=["web"])]
+        targets = {"web": {"pid": shop.shop.pid}, "worker": {"pid": second.pid}}
+        with Daemon(targets, {"access": {"peers": [{"user": "root", "role": "admin"}], "tokens": tokens}}, tcp=True) as daemon:
+            refused = dump(daemon, target="web", diff_target="worker")
+            assert refused.status == 424 and "run settings.dump for it" in refused.json()["detail"]
+            there = dump(daemon, target="worker", values=True).json()["id"]
+            found = result(daemon, target="web", diff_target="worker", values=True)
+            assert found["compared_with"] == there and f"differences to worker as run {there} saw it" in found["verdict"]
+            differences = {each["name"]: each for each in found["differences"]}
+            assert (differences["environment.APP_MODE"]["there"], differences["environment.APP_MODE"]["here"]) == ("staging", "production")
+            assert differences["environment.ONLY_THERE"] == {"name": "environment.ONLY_THERE", "there": "x"}
+            assert "environment.PATH" not in differences and "another-secret" not in json.dumps(found)
+
+            # Who may not see that target learns nothing of it.
+            for token, name in ((f"{TOKEN}-narrow", "worker"), (TOKEN, "nobody")):
+                hidden = daemon.run("settings.dump", {"target": "web", "diff_target": name}, {"Authorization": f"Bearer {token}"}, tcp=True)
+                assert hidden.status == 404 and hidden.json()["code"] == "target-unknown", hidden
+
+
+@pytest.mark.skipif(not shutil.which("javac"), reason="takes a JDK")
+def test_a_jvm_is_asked_for_its_properties_and_flags(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("settings-java")
+    subprocess.run(["javac", "-d", folder, ROOT / "tests/e2e/java/Shop.java"], check=True, timeout=120)
+    argv = ["java", "-Xmx64m", "-XX:+UseSerialGC", "-Dshop.mode=live=yes", f"-Dshop.db.password={SECRET}", "-cp", folder, "Shop", "0"]
+    config = {"plugins": {"settings": {"capabilities": ["setuid", "setgid", "kill"]}}}
+    out = folder / "out"
+    with open(out, "wb") as output, Program(*argv, stdout=output, cwd="/") as jvm, Daemon(jvm.pid, config) as daemon:
+        wait_until("the shop to open", lambda: "ready" in out.read_text(), 60)
+
+        def runtime(**params):
+            answer = daemon.run("settings.dump", {"sections": ["runtime"], **params})
+            assert answer.status == 200, answer
+            assert SECRET not in answer.text
+            return answer.json()["result"]["runtime"]
+
+        unasked = runtime(values=True)
+        assert "act=true" in unasked["attach"] and "properties" not in unasked
+        assert not pathlib.Path(f"/tmp/.java_pid{jvm.pid}").exists()
+        names = runtime(act=True)
+        assert names["properties"]["java.vm.name"] is None and names["properties"]["shop.mode"] is None
+        shown = runtime(values=True)  # it is open now
+        assert shown["properties"]["shop.mode"] == "live=yes" and shown["properties"]["java.class.path"] == str(folder)
+        assert shown["properties"]["shop.db.password"] == "******" and shown["properties"]["line.separator"] == "\n"
+        assert "-XX:MaxHeapSize=67108864" in shown["flags"] and "-XX:+UseSerialGC" in shown["flags"]
+        assert "Full thread dump" not in out.read_text()
+        pathlib.Path(f"/tmp/.java_pid{jvm.pid}").unlink(missing_ok=True)
 
 
 def test_reveal_is_for_admins_goes_into_an_artifact_and_into_the_audit(shop):

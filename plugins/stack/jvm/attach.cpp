@@ -124,8 +124,15 @@ class Trigger {
 // One dialogue with one VM.
 class Attach {
  public:
-  Attach(const Process& process, pid_t living, bool act, Hold& hold)
-      : process_(process), living_(living), act_(act), hold_(hold) {}
+  // An empty command: a thread dump.
+  Attach(const Process& process, pid_t living, bool act, Hold& hold, std::string command = {},
+         std::string argument = {})
+      : process_(process),
+        living_(living),
+        act_(act),
+        hold_(hold),
+        command_(std::move(command)),
+        argument_(std::move(argument)) {}
 
   Dump run() {
     if (!look()) return std::move(dump_);
@@ -287,6 +294,7 @@ class Attach {
     // "1", the command and three arguments, each with a NUL. JDK 8 knows "-l" only as the whole of the first.
     std::string request{"1\0threaddump\0", 13};
     request += dump_.locks ? std::string{"-l\0\0\0", 5} : std::string(3, '\0');
+    if (!command_.empty()) request = std::string{"1\0", 2} + command_ + '\0' + argument_ + std::string(3, '\0');
     const auto asked = Clock::now();
     if (::send(vm.get(), request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size()))
       return fail(lacks_ids("the JVM closed the connection"));
@@ -319,7 +327,7 @@ class Attach {
       room = std::clamp<std::size_t>(answer.size(), 64 * 1024, std::size_t{4} << 20);
     }
     if (answer.empty()) return fail(lacks_ids("the JVM closed the connection without an answer"));
-    if (!answer.starts_with("0\n")) return fail(other("the JVM refuses the dump: " + answer.substr(0, 200)));
+    if (!answer.starts_with("0\n")) return fail(other("the JVM refuses: " + answer.substr(0, 200)));
     dump_.text = std::move(answer);
     dump_.text.erase(0, 2);
     return true;
@@ -335,6 +343,7 @@ class Attach {
   const pid_t living_;
   const bool act_;
   Hold& hold_;
+  const std::string command_, argument_;
   Dump dump_;
   pid_t own_pid_ = 0;  // in the innermost pid namespace
   Ids ids_;
@@ -346,6 +355,10 @@ class Attach {
 
 Dump dump_threads(const Process& process, pid_t living, bool act, Hold& hold) {
   return Attach{process, living, act, hold}.run();
+}
+
+Dump ask(const Process& process, pid_t living, bool act, Hold& hold, std::string command, std::string argument) {
+  return Attach{process, living, act, hold, std::move(command), std::move(argument)}.run();
 }
 
 }  // namespace stack::jvm

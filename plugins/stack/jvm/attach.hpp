@@ -22,6 +22,9 @@ struct Dump {
 
 constexpr std::size_t text_limit = std::size_t{64} << 20;
 
+// The same for another command of the protocol: "properties", or "jcmd" with what jcmd(1) is to be asked as argument.
+Dump ask(const Process& process, pid_t living, bool act, Hold& hold, std::string command, std::string argument = {});
+
 // `living`: a thread of the process that has not ended. With `act`, a socket that is not open yet is opened.
 Dump dump_threads(const Process& process, pid_t living, bool act, Hold& hold);
 

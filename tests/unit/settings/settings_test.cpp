@@ -167,3 +167,25 @@ TEST_CASE("only so many snapshots are kept, the newest") {
   CHECK(settings::load(folder.fd, id(3)));
   CHECK(settings::load(folder.fd, id(settings::max_snapshots + 2)));
 }
+
+TEST_CASE("properties as a JVM writes them") {
+  const auto all = settings::parse_properties(
+      "#Thu Nov "
+      "26\n!x\njava.home=/usr/lib/jvm\nshop.mode=live\\=yes\nline.separator=\\n\nname\\:x=\\u00e9\\u5e97\\ud800\n"
+      "empty=\nnothing\n=value\ncut=\\u12\nend=x\\");
+  const auto value = [&](std::string_view name) -> std::string {
+    for (const settings::Row& row : all)
+      if (row.name == name) return row.value;
+    return "(none)";
+  };
+  CHECK(value("java.home") == "/usr/lib/jvm");
+  CHECK(value("shop.mode") == "live=yes");
+  CHECK(value("line.separator") == "\n");
+  CHECK(value("name:x") == "\u00e9\u5e97\ufffd");
+  CHECK(value("empty").empty());
+  CHECK(value("nothing") == "(none)");
+  CHECK(value("cut") == "u12");
+  CHECK(value("end") == "x\\");
+  CHECK(all.size() == 7);
+  CHECK(settings::parse_properties("").empty());
+}
