@@ -30,15 +30,26 @@ std::string Printed::follow(const Process& process, int number) {
     return "a socket (" + link + "), which only its other end can read: under systemd, the journal";
   if (S_ISCHR(info.st_mode)) return link == "/dev/null" ? "/dev/null" : "a terminal (" + link + ")";
   if (!S_ISREG(info.st_mode)) return link;
-  for (const File& file : files_) {
-    struct stat known {};
-    if (::fstat(file.fd.get(), &known) == 0 && known.st_ino == info.st_ino && known.st_dev == info.st_dev) return {};
-  }
+  if (has(info)) return {};
   // The very file that the target has open, wherever its path leads to by now.
   UniqueFd fd{::openat(process.proc_fd, ("fd/" + std::to_string(number)).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (!fd) return link + ", which hatchd may not read";
   files_.push_back({std::move(fd), static_cast<std::uint64_t>(std::max<off_t>(info.st_size, 0)), link});
   return {};
+}
+
+void Printed::follow(UniqueFd file) {
+  struct stat info {};
+  if (!file || ::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode) || has(info)) return;
+  const std::string path = link_below(AT_FDCWD, "/proc/self/fd/" + std::to_string(file.get())).value_or("");
+  files_.push_back({std::move(file), static_cast<std::uint64_t>(std::max<off_t>(info.st_size, 0)), path});
+}
+
+bool Printed::has(const struct stat& info) const {
+  return std::any_of(files_.begin(), files_.end(), [&](const File& file) {
+    struct stat known {};
+    return ::fstat(file.fd.get(), &known) == 0 && known.st_ino == info.st_ino && known.st_dev == info.st_dev;
+  });
 }
 
 // A file that was cut in the meantime begins anew.

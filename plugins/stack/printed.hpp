@@ -1,7 +1,7 @@
 // What a target prints at a signal: where it goes, and what it says.
 #pragma once
 
-#include <map>
+#include <sys/stat.h>
 
 #include "stack/runtime.hpp"
 
@@ -13,6 +13,8 @@ class Printed {
   // Why the descriptor `number` of the target can not be followed: "a pipe, which process 4711 (cat) reads"; empty: it
   // is a regular file, and is followed from now on.
   std::string follow(const Process& process, int number);
+  // The same of a file that is open already; what is no regular file is left out.
+  void follow(UniqueFd file);
   bool any() const { return !files_.empty(); }
   // What was written since, by the file that has most of it; at most `limit` bytes.
   std::string text(std::size_t limit) const;
@@ -27,6 +29,7 @@ class Printed {
     std::uint64_t begin = 0;
     std::string path;
   };
+  bool has(const struct stat& info) const;
   static std::uint64_t grown(const File& file);
   const File* fullest() const;
   std::vector<File> files_;

@@ -33,6 +33,7 @@ struct Chosen {
 };
 
 struct Addressee {
+  std::uint32_t index = 0;  // among the run's processes
   Process process;
   std::string status, command;
   Kind kind = Kind::other;
@@ -85,8 +86,11 @@ Kind kind_of(const Process& process, std::string_view status, std::string_view c
 Addressee subject_of(const hatch::Run& run) {
   Addressee subject;
   bool any = false;
-  for (const hatch_process& process : run.processes()) {
+  const std::vector<hatch_process> processes = run.processes();
+  for (std::uint32_t i = 0; i < processes.size(); ++i) {
+    const hatch_process& process = processes[i];
     if (any && !process.main) continue;
+    subject.index = i;
     subject.process = {process.pid, process.pidfd, process.proc_fd};
     any = true;
     if (process.main) break;
@@ -154,7 +158,7 @@ Chosen choose(const Addressee& subject, const std::string& wanted) {
 }
 
 // Follows what the target prints to; refuses when that cannot be read by anybody else.
-Printed follow(const Addressee& subject) {
+Printed follow(const hatch::Run& run, const Addressee& subject) {
   Printed printed;
   std::string why;
   for (const int number : {1, 2}) {
@@ -163,11 +167,14 @@ Printed follow(const Addressee& subject) {
       why += (why.empty() ? "" : "; ") +
              std::string(number == 1 ? "its standard output is " : "its standard error is ") + reason;
   }
-  // HotSpot prints to the former, Celery and faulthandler to the latter, and files may be elsewhere.
+  // HotSpot prints to the former, Celery and faulthandler to the latter, but for those that were given a log.
+  printed.follow(UniqueFd{run.target_file(subject.index, HATCH_FILE_LOG)});
   if (!printed.any())
-    refuse("what it prints could not be read: " + why,
-           "let it print to a file: StandardOutput=append:FILE and StandardError=append:FILE in a systemd unit, a "
-           "redirection in a script; under systemd the journal has it: journalctl -u UNIT");
+    refuse(
+        "what it prints could not be read: " + why,
+        "let it print to a file: StandardOutput=append:FILE and StandardError=append:FILE in a systemd unit, a "
+        "redirection in a script; or name the log that it writes: targets.NAME.log.file. Under systemd the journal has "
+        "it: journalctl -u UNIT");
   return printed;
 }
 
@@ -212,7 +219,7 @@ std::string threads_json(const Addressee& subject, const KernelThreads& kernel, 
 hatch::Result Signal::preflight(hatch::Run& run) {
   const Addressee subject = subject_of(run);
   const Chosen chosen = choose(subject, signal);
-  const Printed printed = follow(subject);
+  const Printed printed = follow(run, subject);
   return hatch::Result{std::string(chosen.name) + " would make process " + std::to_string(subject.process.pid) +
                        " print."};
 }
@@ -222,7 +229,7 @@ hatch::Result Signal::run(hatch::Run& run) {
   Addressee subject = subject_of(run);
   const KernelThreads kernel = threads_by_own_number(subject.process.proc_fd);
   choose(subject, signal);
-  const Printed printed = follow(subject);
+  const Printed printed = follow(run, subject);
   // Asked for again right before: what the process catches may have changed by an exec.
   subject.status = read_below(subject.process.proc_fd, "status", 16 * 1024).value_or("");
   const Chosen chosen = choose(subject, signal);

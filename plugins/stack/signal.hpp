@@ -15,9 +15,10 @@ struct Signal {
           "Python program gave to faulthandler.register().\n\n"
           "Nothing is sent where it would kill, or mean something else: to a process that does not catch the signal, "
           "to a Go program, to a child of a Celery worker, to Node.js. Nothing is sent either where the output could "
-          "not be read: it must go to a file.",
+          "not be read: it must go to a file, its standard output or error, or the log that the configuration names.",
       .effect = hatch::Effect::act,
       .target = hatch::Target::required,
+      .flags = HATCH_TARGET_LOG,
       .timeout = std::chrono::seconds{30},
       .capabilities = {"sys_ptrace", "dac_read_search", "kill"},
       .artifact_types = {"text/plain"},

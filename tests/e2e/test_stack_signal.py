@@ -71,6 +71,26 @@ def test_faulthandler_prints_and_is_parsed(tmp_path):
         assert "serve_orders" in text
 
 
+def test_the_log_of_the_configuration_is_read_too(tmp_path):
+    log = tmp_path / "shop.log"
+    log.write_text("older lines\n")
+    program = FAULTHANDLER.replace("all_threads=True", f"all_threads=True, file=open({str(log)!r}, 'a')")
+    with Program(sys.executable, "-c", program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as shop:
+        assert shop.popen.stdout.readline() == b"ready\n"
+        with Daemon({"shop": {"pid": shop.pid, "log": {"file": str(log)}}}) as daemon:
+            answer = signalled(daemon)
+            assert answer.status == 200, answer
+            result = answer.json()["result"]
+            assert result["source"] == str(log) and "older lines" not in result["output"]
+            assert any(f["function"] == "count_stock" for t in result["threads"] for f in t["frames"])
+            assert alive(shop)
+        with Daemon(shop.pid) as daemon:
+            answer = signalled(daemon)
+            assert answer.status == 424 and "targets.NAME.log.file" in answer.json()["remedy"], answer
+        shop.popen.stdout.close()
+        shop.popen.stderr.close()
+
+
 def test_a_signal_that_would_kill_is_not_sent(tmp_path):
     sleeper = "import time; print('ready', flush=True); time.sleep(1000)"
     with Printing(tmp_path, sys.executable, "-c", sleeper) as program, Daemon(program.pid) as daemon:
