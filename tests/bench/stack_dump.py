@@ -26,6 +26,14 @@ def default_program(name):
     return str(ROOT / "build" / "release" / "bin" / name)
 
 
+def start_daemon(pid, build, config=None):
+    sys.path[0] = str(ROOT / "tests" / "e2e")
+    os.environ["HATCHD_BUILD"] = str(build)
+    from harness import Daemon
+
+    return Daemon(pid, config)
+
+
 class Target:
     """hatchd-demo with a thread that watches its own clock."""
 
@@ -69,11 +77,15 @@ def measure(command, target):
     }
 
 
-def tools(hatchd, pid):
+def tools(hatchd, pid, daemon):
     exec_dump = [hatchd, "exec", "stack.dump", "--pid", str(pid)]
     yield "hatchd least", exec_dump
     yield "hatchd all", exec_dump + ["pause=all"]
     yield "hatchd none", exec_dump + ["pause=none"]
+    asked = ["curl", "-sS", "--fail", "--unix-socket", daemon.socket, "http://h/stack.dump", "-d", "target=demo"]
+    yield "daemon, first", asked
+    yield "daemon, later", asked
+    yield "later, grouped", asked + ["-d", "group=true"]
     if shutil.which("eu-stack"):
         yield "eu-stack", ["eu-stack", "-p", str(pid)]
     if shutil.which("gdb"):
@@ -134,13 +146,9 @@ def in_turn(rows, runs):
 
 def measure_jvm(threads, runs, build):
     """mode=jvm of a daemon against the JDK's tools."""
-    sys.path.insert(0, str(ROOT / "tests" / "e2e"))
-    os.environ["HATCHD_BUILD"] = str(build)
-    from harness import Daemon
-
     jvm = Jvm(threads)
     try:
-        with Daemon(jvm.pid, {"plugins": {"stack": {"capabilities": ["setuid", "setgid"]}}}) as daemon:
+        with start_daemon(jvm.pid, build, {"plugins": {"stack": {"capabilities": ["setuid", "setgid"]}}}) as daemon:
             gathered = []
 
             def dump():
@@ -185,14 +193,10 @@ time.sleep(100000)
 
 def measure_python(threads, runs, build):
     """mode=python of a daemon against gdb's py-bt, which takes the package python3-dbg, and gdb's native frames."""
-    sys.path[0] = str(ROOT / "tests" / "e2e")
-    os.environ["HATCHD_BUILD"] = str(build)
-    from harness import Daemon
-
     python = subprocess.Popen(["/usr/bin/python3", "-c", POOL % threads], stdout=subprocess.PIPE, text=True)
     try:
         assert python.stdout.readline() == "ready\n"
-        with Daemon(python.pid) as daemon:
+        with start_daemon(python.pid, build) as daemon:
             work = []
 
             def dump():
@@ -258,14 +262,10 @@ def pause_plainly(address, path):
 
 def measure_node(runs, build):
     """mode=node of a daemon against an ordinary WebSocket client; the inspector is open, the loop endless."""
-    sys.path[0] = str(ROOT / "tests" / "e2e")
-    os.environ["HATCHD_BUILD"] = str(build)
-    from harness import Daemon
-
     process = subprocess.Popen(["node", "--inspect=127.0.0.1:0", "-e", SPIN], stderr=subprocess.PIPE, text=True)
     try:
         address, path = re.search(r"ws://([^/]+)(/\S+)", process.stderr.readline()).groups()
-        with Daemon(process.pid) as daemon:
+        with start_daemon(process.pid, build) as daemon:
             gathered = []
 
             def dump():
@@ -311,17 +311,25 @@ def main():
         return measure_jvm(options.jvm, options.runs, pathlib.Path(options.hatchd).resolve().parents[1])
     for threads in map(int, options.threads.split(",")):
         target = Target(options.demo, threads, options.depth)
+        daemon = None
         try:
+            daemon = start_daemon(target.pid, pathlib.Path(options.hatchd).resolve().parents[1])
+            daemon.run("stack.dump", {"group": True})  # the plugin's process is there from now on
             measured = {}
             # In turn, so that a busy minute of the machine hits all of them.
             for _ in range(options.runs):
-                for name, command in tools(options.hatchd, target.pid):
+                for name, command in tools(options.hatchd, target.pid, daemon):
+                    if name == "daemon, first":
+                        for table in pathlib.Path(daemon.config["runs"]["directory"], "cache", "stack").iterdir():
+                            table.unlink()
                     measured.setdefault(name, []).append(measure(command, target))
             rows = {
                 name: {member: statistics.median(run[member] for run in runs) for member in runs[0]}
                 for name, runs in measured.items()
             }
         finally:
+            if daemon:
+                daemon.stop()
             target.end()
         show(threads, options.depth, rows)
 
