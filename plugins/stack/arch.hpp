@@ -6,6 +6,7 @@
 #include <sys/user.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace stack {
@@ -26,6 +27,18 @@ struct Registers {
   std::uint64_t sp() const { return values[sp_number]; }
   std::uint64_t pc() const { return values[pc_number]; }
 };
+
+// Those that a function leaves as they were, or puts back (System V ABI AMD64 3.2.1, AAPCS64 6.1.1): what is known of the
+// caller's registers but for sp and pc.
+#if defined(__x86_64__)
+constexpr std::array<std::uint8_t, 6> kept_registers{3, 6, 12, 13, 14, 15};
+constexpr std::size_t kept_slots = 6;      // room for them in a table of 8-byte rows (cache/table.hpp)
+constexpr unsigned return_register = ~0U;  // a call leaves the return address on the stack
+#else
+constexpr std::array<std::uint8_t, 12> kept_registers{19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30};
+constexpr std::size_t kept_slots = 14;
+constexpr unsigned return_register = 30;
+#endif
 
 constexpr std::uint64_t no_system_call = ~std::uint64_t{0};
 

@@ -1,5 +1,6 @@
 #include "stack/digest.hpp"
 
+#include "stack/cache/learn.hpp"
 #include "stack/runtime.hpp"
 #include "stack/symbols.hpp"
 #include "stack/unwind.hpp"
@@ -45,16 +46,25 @@ Digest digest(const Gathered& gathered, const Options& options, Hold& hold) {
     if (process.trouble || !process.native) continue;
 
     Unwinder unwinder{process};
+    cache::Learner learner{unwinder, *process.tables};
     auto begin = Clock::now();
     std::vector<RawStack> raw(process.threads.size());
     for (std::size_t i = 0; i < raw.size(); ++i) {
       if (hold.cancelled()) return digest.cancelled = true, std::move(digest);
-      if (process.threads[i].registers) raw[i] = unwinder.unwind(process.threads[i], options.max_frames);
+      const ThreadCopy& thread = process.threads[i];
+      if (!thread.registers) continue;
+      if (thread.walked) {
+        raw[i] = *thread.walked;
+        continue;
+      }
+      cache::Walk walked = cache::walk_learning(*process.tables, learner, thread, options.max_frames);
+      raw[i] =
+          walked.end == cache::Walked::whole ? std::move(walked.stack) : unwinder.unwind(thread, options.max_frames);
     }
     digest.unwind_ms += ms_since(begin);
 
     begin = Clock::now();
-    Symbols symbols{unwinder, process.perf_map, options.lines};
+    Symbols symbols{unwinder, *process.tables, learner, process.perf_map, options.lines};
     for (std::size_t i = 0; i < raw.size(); ++i) {
       if (hold.cancelled()) return digest.cancelled = true, std::move(digest);
       ThreadStack& thread = stacks.threads[i];
@@ -72,6 +82,7 @@ Digest digest(const Gathered& gathered, const Options& options, Hold& hold) {
     }
     stacks.frames = symbols.take_frames();
     mark_cut_stacks(process, stacks);
+    process.tables->save();
     digest.symbols_ms += ms_since(begin);
   }
   return digest;

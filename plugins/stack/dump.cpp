@@ -27,6 +27,10 @@ class HostHold final : public stack::Hold {
     return ::poll(&cancel, 1, 0) > 0;
   }
   Micros max_pause() const override { return max_pause_; }
+  bool drop_rights() override {
+    run_.drop_rights();
+    return true;
+  }
 
  private:
   hatch::Run& run_;
@@ -50,9 +54,9 @@ struct Dump {
           "part, so it works when the "
           "app hangs. What runs in each process is found out: for a runtime that is known, the stacks are those that "
           "its developers read.\n\n"
-          "Native stacks: by default each thread is stopped by itself, for the microseconds that copying its stack "
-          "takes, but for those in a system call that a stop would end with EINTR, which are read where they sleep; "
-          "names are looked up afterwards. "
+          "Native stacks: by default a thread that sleeps in a system call is read where it lies, without being "
+          "stopped; one that runs, or whose stack cannot be followed without its registers, is stopped by itself, for "
+          "the microseconds that copying its stack takes. Names are looked up afterwards. "
           "pause=all stops all threads at once for one consistent picture, pause=none stops nobody and reads only "
           "threads that sleep in the "
           "kernel.\n\n"
@@ -83,10 +87,12 @@ struct Dump {
                "Node.js its inspector")
         .effect(hatch::Effect::act);
     p.optional("group", group, "Equal stacks of a process once, with the threads that show them");
-    p.optional("pause", pause,
-               "least: each thread alone, for as long as its copy takes; all: all at once, one consistent picture; "
-               "none: nobody is stopped, and "
-               "running threads are not read")
+    p.optional(
+         "pause", pause,
+         "least: threads that sleep are read without a stop where that gives their whole stack, each other one is "
+         "stopped alone, for as long as its copy takes; all: all at once, one consistent picture; "
+         "none: nobody is stopped, and "
+         "running threads are not read")
         .one_of({"least", "all", "none"});
     p.optional("interrupt", interrupt,
                "With pause=least: also stop threads in calls that a stop ends with EINTR (epoll_wait, sigtimedwait, "
@@ -104,7 +110,8 @@ struct Dump {
                                  static_cast<unsigned>(max_frames),
                                  mode,
                                  group,
-                                 interrupt};
+                                 interrupt,
+                                 run.cache_fd()};
     HostHold hold{run};
     const auto begin = Clock::now();
     const stack::Gathered gathered = stack::gather(processes_of(run), options, hold);

@@ -8,6 +8,7 @@
 #include <exception>
 #include <thread>
 
+#include "stack/cache/tables.hpp"
 #include "stack/memory.hpp"
 #include "stack/modules.hpp"
 #include "stack/perf_map.hpp"
@@ -167,6 +168,7 @@ bool gather_one(const Process& target, const Options& options, Hold& hold, Proce
   process.modules = group_modules(process.mappings);
   // Before the stop, so that names survive a target that ends under our hands.
   open_modules({living, target.pidfd, target.proc_fd}, process.mappings, process.modules);
+  process.tables = std::make_shared<cache::Tables>(process.modules, options.cache);
 
   choose_reader({process.target, living, process.mappings, process.modules}, options.mode, process);
   if (process.trouble) return true;

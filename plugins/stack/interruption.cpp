@@ -45,7 +45,7 @@ bool has_time_limit(const Process& target, pid_t tid, std::uint64_t descriptor) 
 }  // namespace
 
 bool stop_would_interrupt(const Process& target, pid_t tid) {
-  const auto text = read_below(target.proc_fd, "task/" + std::to_string(tid) + "/syscall", 512);
+  const auto text = read_record(target.proc_fd, "task/" + std::to_string(tid) + "/syscall");
   const auto call = text ? parse_system_call(*text) : std::nullopt;
   if (!call) return false;  // it runs, or may not be asked
   if (std::find(std::begin(always), std::end(always), call->number) != std::end(always)) return true;

@@ -35,7 +35,7 @@ std::span<std::byte> StackMemory::room(std::size_t bytes) {
     if (memory == MAP_FAILED) throw std::bad_alloc{};
     chunks_.push_back({static_cast<std::byte*>(memory), size});
     total_ += size;
-    at_ = warmed_ = 0;
+    at_ = last_ = warmed_ = 0;
   }
   return {chunks_.back().begin + at_, bytes};
 }
@@ -47,8 +47,13 @@ void StackMemory::warm(std::size_t bytes) {
 }
 
 std::span<const std::byte> StackMemory::keep(std::span<std::byte> room, std::size_t used) {
+  last_ = at_;
   at_ += std::min((used + 15) & ~std::size_t{15}, room.size());
   return room.first(used);
+}
+
+void StackMemory::give_back(std::span<const std::byte> kept) {
+  if (!chunks_.empty() && kept.data() == chunks_.back().begin + last_) at_ = last_;
 }
 
 std::size_t read_memory(pid_t tid, std::uint64_t from, std::span<std::byte> into) {

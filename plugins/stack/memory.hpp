@@ -22,6 +22,8 @@ class StackMemory {
   // Room for `bytes` in one piece; empty when the limit is reached. Only what keep() names stays taken.
   std::span<std::byte> room(std::size_t bytes);
   std::span<const std::byte> keep(std::span<std::byte> room, std::size_t used);
+  // Takes back what was kept last; of anything else nothing.
+  void give_back(std::span<const std::byte> kept);
 
  private:
   struct Chunk {
@@ -30,6 +32,7 @@ class StackMemory {
   };
   std::vector<Chunk> chunks_;
   std::size_t at_ = 0;      // in the last chunk
+  std::size_t last_ = 0;    // where what was kept last begins in it
   std::size_t warmed_ = 0;  // in the last chunk
   std::size_t total_ = 0;
 };

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "stack/arch.hpp"
+#include "stack/cache/identity.hpp"
 #include "stack/procfs.hpp"
 
 namespace stack {
@@ -25,9 +26,11 @@ using Clock = std::chrono::steady_clock;
 using Micros = std::chrono::microseconds;
 
 enum class Pause {
-  least,  // one thread at a time, each for as long as its copy takes; none that a stop would disturb
-  all,    // all threads at once: one consistent picture
-  none,   // nobody: only threads that provably do not run are read
+  // One thread at a time, each for as long as its copy takes; none whose whole stack is to be had without, and none that
+  // a stop would disturb.
+  least,
+  all,   // all threads at once: one consistent picture
+  none,  // nobody: only threads that provably do not run are read
 };
 
 struct Options {
@@ -40,6 +43,7 @@ struct Options {
   bool group = false;  // equal stacks are shown once
   // Also threads in a call that a stop ends with EINTR are stopped.
   bool interrupt = false;
+  int cache = -1;  // a folder for tables (cache/store.hpp), or none
 };
 
 // The fences around a dump, as the host knows them. begin() and end() surround every stop.
@@ -50,6 +54,8 @@ class Hold {
   virtual void end() = 0;
   virtual bool cancelled() = 0;
   virtual Micros max_pause() const = 0;
+  // Gives up all rights for good, of the calling process: a child that gather() makes. False: it could not.
+  virtual bool drop_rights() { return true; }
 };
 
 // A process to look into; the descriptors stay the caller's.
@@ -80,10 +86,24 @@ struct Module {
   std::string path;  // without " (deleted)"
   bool deleted = false;
   std::uint64_t low = 0, high = 0;
-  UniqueFd file;      // the very file that is mapped, or none
-  std::string image;  // instead of a file: the vdso, copied from memory
+  UniqueFd file;                            // the very file that is mapped, or none
+  std::string image;                        // instead of a file: the vdso, copied from memory
+  std::optional<cache::Identity> identity;  // of the file, where tables of it may be kept
 
   std::string_view name() const { return std::string_view{path}.substr(path.rfind('/') + 1); }
+};
+
+struct Address {
+  std::uint64_t pc = 0;
+  // Where the call is: pc is behind the call instruction, which may be another function's first byte. Equal to pc for
+  // the innermost frame and for one that a signal interrupted.
+  std::uint64_t lookup = 0;
+};
+
+struct RawStack {
+  std::vector<Address> frames;  // innermost first
+  bool truncated = false;
+  std::string error;  // why it ends early
 };
 
 struct ThreadCopy {
@@ -96,13 +116,17 @@ struct ThreadCopy {
   std::optional<Registers> registers;
   std::uint64_t stack_start = 0;
   std::span<const std::byte> stack;
-  bool stack_cut = false;  // the stack is larger than what was copied
-  bool spared = false;     // read without a stop, which would have ended its call with EINTR
+  bool stack_cut = false;          // the stack is larger than what was copied
+  std::optional<RawStack> walked;  // instead of a copy, where it could be followed at once
+  bool spared = false;             // read without a stop, which would have ended its call with EINTR
   Micros held{0};
 };
 
 class StackMemory;
 class RuntimeReader;
+namespace cache {
+class Tables;
+}
 struct RuntimeStacks;
 
 struct ProcessCopy {
@@ -115,6 +139,7 @@ struct ProcessCopy {
   std::vector<ThreadCopy> threads;
   std::string perf_map;                   // its names for code that it made itself (perf_map.hpp)
   std::shared_ptr<StackMemory> memory;    // what the spans of `threads` point into
+  std::shared_ptr<cache::Tables> tables;  // of `modules`
   std::shared_ptr<RuntimeReader> reader;  // of the runtime that was found and asked for, with what it gathered
   Micros paused{0};                       // the longest that any one thread was held
   std::optional<Trouble> trouble;         // nothing could be read

@@ -130,12 +130,15 @@ std::vector<Module> group_modules(const std::vector<Mapping>& mappings) {
 }
 
 void open_modules(const Process& process, const std::vector<Mapping>& mappings, std::vector<Module>& modules) {
+  const auto status = read_below(process.proc_fd, "status", 16 * 1024);
+  const auto user = status ? file_system_user(*status) : std::nullopt;
   for (Module& module : modules) {
     const auto first = std::lower_bound(mappings.begin(), mappings.end(), module.low,
                                         [](const Mapping& m, std::uint64_t address) { return m.start < address; });
     if (first == mappings.end()) continue;
     if (module.path != vdso_name) {
       module.file = open_module(process, *first, module.path);
+      if (module.file && user) module.identity = cache::identify(module.file.get(), *user, first->offset);
       continue;
     }
     module.image.resize(std::min<std::size_t>(module.high - module.low, vdso_limit));

@@ -17,7 +17,7 @@ std::vector<Mapping> parse_maps(std::string_view text);
 // Groups mappings of one file that follow each other and hold code somewhere. No files are opened.
 std::vector<Module> group_modules(const std::vector<Mapping>& mappings);
 
-// Opens the file of each module, copies the vdso from memory.
+// Opens the file of each module and tells its identity, copies the vdso from memory.
 void open_modules(const Process& process, const std::vector<Mapping>& mappings, std::vector<Module>& modules);
 
 }  // namespace stack

@@ -16,6 +16,13 @@ std::optional<std::string> read_below(int directory, const std::string& path, st
   return file ? read_all(file.get(), limit) : std::nullopt;
 }
 
+std::optional<std::string> read_record(int directory, const std::string& path) {
+  const UniqueFd file{::openat(directory, path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY)};
+  char record[1024];
+  const ssize_t n = file ? ::read(file.get(), record, sizeof record) : -1;
+  return n >= 0 ? std::optional{std::string(record, static_cast<std::size_t>(n))} : std::nullopt;
+}
+
 std::optional<std::string> read_all(int fd, std::size_t limit) {
   std::string text;
   std::size_t chunk = 1024;  // most files of /proc are small, and one read is one consistent answer
@@ -85,6 +92,14 @@ pid_t own_number(std::string_view status) {
   const std::size_t last = numbers.find_last_of("\t ") + 1;  // npos + 1 is 0
   std::from_chars(numbers.data() + last, numbers.data() + numbers.size(), number);
   return number;
+}
+
+std::optional<uid_t> file_system_user(std::string_view status) {
+  const std::string_view users = status_value(status, "Uid");
+  uid_t user = 0;
+  const std::size_t last = users.find_last_of("\t ") + 1;  // npos + 1 is 0
+  const auto [end, error] = std::from_chars(users.data() + last, users.data() + users.size(), user);
+  return error == std::errc{} && last < users.size() ? std::optional{user} : std::nullopt;
 }
 
 bool has_ended(int pidfd, int proc_fd, int wait_ms) {

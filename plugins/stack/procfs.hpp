@@ -35,6 +35,9 @@ class UniqueFd {
 // The first `limit` bytes of a file below `directory`; nullopt with errno set when it cannot be read.
 std::optional<std::string> read_below(int directory, const std::string& path, std::size_t limit);
 
+// The same of a file that is one short record, by one read(2), which is one consistent answer.
+std::optional<std::string> read_record(int directory, const std::string& path);
+
 // A file below the target's root directory, whose symbolic links are resolved within it (openat2(2)). `flags` as of
 // open(2), O_CLOEXEC added. None: errno is set.
 UniqueFd open_below_root(int proc_fd, const std::string& path, int flags);
@@ -61,6 +64,9 @@ bool has_signal(std::string_view status, std::string_view set, int signal);
 // What a process or thread calls itself: its number in the innermost pid namespace, which NSpid has last; 0 when the
 // status file does not say.
 pid_t own_number(std::string_view status);
+
+// As whom a process opens files: the last of the four numbers of Uid.
+std::optional<uid_t> file_system_user(std::string_view status);
 
 // A process that has ended, zombie or not. `pidfd` may be -1: then it is asked of /proc. `wait_ms`: how long to wait
 // for an end that is under way.

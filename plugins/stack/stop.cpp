@@ -13,6 +13,8 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "stack/cache/apart.hpp"
+#include "stack/cache/walk.hpp"
 #include "stack/interruption.hpp"
 #include "stack/refusal.hpp"
 #include "stack/threads.hpp"
@@ -31,6 +33,7 @@ constexpr auto late_limit = 1000ms;
 constexpr int quick_looks = 2;        // a thread that sleeps on another CPU stops within the time of a system call
 constexpr std::size_t max_late = 64;  // asked to stop, have not yet, and are still looked after
 constexpr std::size_t warm_bytes = 64 * 1024;
+constexpr int attempts = 3;    // to read a thread where it sleeps
 constexpr int max_passes = 8;  // over the list of threads: how long we run after a storm of new ones
 
 enum class Stop { stopped, gone, not_yet };
@@ -138,7 +141,8 @@ class OneByOne {
         process_(process),
         limit_(stack_limit(options)),
         running_only_(running_only),
-        interrupt_(options.interrupt) {}
+        interrupt_(options.interrupt),
+        max_frames_(options.max_frames) {}
 
   Outcome run() {
     std::unordered_set<pid_t> seen;
@@ -146,11 +150,11 @@ class OneByOne {
       const std::size_t first = process_.threads.size();
       if (add_new_threads(target_.proc_fd, process_.threads, seen) == 0) break;
       // Threads that sleep first: what runs is disturbed last, and as if nothing else happened.
-      std::vector<std::size_t> order;
-      for (std::size_t i = first; i < process_.threads.size(); ++i) order.push_back(i);
-      std::stable_partition(order.begin(), order.end(), [&](std::size_t i) { return !process_.threads[i].running; });
-      for (const std::size_t i : order) {
-        if (running_only_ && !process_.threads[i].running) continue;
+      std::vector<std::size_t> to_stop;
+      if (!running_only_ && !read_where_they_sleep(first, to_stop)) return Outcome::cancelled;
+      for (std::size_t i = first; i < process_.threads.size(); ++i)
+        if (process_.threads[i].running) to_stop.push_back(i);
+      for (const std::size_t i : to_stop) {
         if (hold_.cancelled()) return Outcome::cancelled;
         copy(i);
         if (process_.trouble) return Outcome::refused;
@@ -158,6 +162,13 @@ class OneByOne {
       }
     }
     wait_for_late();
+    // Who did not stop is shown as he sleeps, and says why not more.
+    for (auto& [index, asleep] : asleep_) {
+      ThreadCopy& thread = process_.threads[index];
+      if (thread.registers) continue;
+      std::swap(asleep.error, thread.error);
+      thread = std::move(asleep);
+    }
     return out_of_budget_ ? Outcome::out_of_budget : Outcome::complete;
   }
 
@@ -173,7 +184,7 @@ class OneByOne {
       thread.error = "not stopped: state D, like many others";
       return;
     }
-    if (is_zombie(thread) || spare(thread)) return;
+    if (is_zombie(thread)) return;
     process_.memory->warm(warm_bytes);
     if (::ptrace(PTRACE_SEIZE, thread.tid, 0, 0) < 0) {
       refused(target_, errno, process_, thread, any_read_);
@@ -198,18 +209,56 @@ class OneByOne {
     if (!late_.empty() && late_.back().index == index) thread.error = why_not_stopped(target_, thread);
   }
 
-  // Reads a thread without a stop, where that would end its call with EINTR.
-  bool spare(ThreadCopy& thread) {
-    if (interrupt_) return false;
-    for (int attempt = 0; attempt < max_passes && stop_would_interrupt(target_, thread.tid); ++attempt) {
-      switch (copy_sleeping(target_, limit_, process_, thread)) {
-        case Asleep::read: thread.spared = true; return true;
-        case Asleep::awake: break;
-        case Asleep::failed: return true;
-        case Asleep::refused: return false;  // tracing may be allowed all the same
+  // Reads the threads from `first` on that do not run without a stop, where that gives their whole stack or a stop would
+  // end their call with EINTR. The others are to be stopped. False: cancelled.
+  bool read_where_they_sleep(std::size_t first, std::vector<std::size_t>& to_stop) {
+    std::vector<std::size_t> read, puzzling;
+    for (std::size_t i = first; i < process_.threads.size(); ++i) {
+      ThreadCopy& thread = process_.threads[i];
+      if (hold_.cancelled()) return false;
+      if (thread.running) continue;
+      if (is_zombie(thread)) continue;
+      if (refused_) {
+        to_stop.push_back(i);
+        continue;
+      }
+      Asleep answer = Asleep::awake;
+      for (int attempt = 0; attempt < attempts && answer == Asleep::awake; ++attempt)
+        answer = copy_sleeping(target_, limit_, process_, thread);
+      refused_ = answer == Asleep::refused;  // tracing may be allowed all the same
+      if (answer == Asleep::read) {
+        any_read_ = true;
+        switch (follow(thread)) {
+          case cache::Walked::whole: process_.memory->give_back(std::exchange(thread.stack, {})); break;
+          case cache::Walked::unknown: puzzling.push_back(i); [[fallthrough]];
+          default: read.push_back(i);
+        }
+      } else if (answer != Asleep::failed) {
+        to_stop.push_back(i);
       }
     }
-    return false;
+    if (!puzzling.empty() && !cache::learn_apart(process_, puzzling, max_frames_, hold_)) return false;
+    for (const std::size_t i : read) {
+      ThreadCopy& thread = process_.threads[i];
+      if (follow(thread) == cache::Walked::whole) continue;
+      if (!interrupt_ && stop_would_interrupt(target_, thread.tid)) {
+        thread.spared = true;
+        continue;
+      }
+      asleep_.emplace(i, thread);
+      thread.registers.reset();
+      thread.stack = {};
+      thread.waiting_on.clear();
+      to_stop.push_back(i);
+    }
+    return true;
+  }
+
+  // By the rules that are there; no file is parsed.
+  cache::Walked follow(ThreadCopy& thread) {
+    cache::Walk walked = cache::walk(*process_.tables, thread, max_frames_);
+    if (walked.end == cache::Walked::whole) thread.walked = std::move(walked.stack);
+    return walked.end;
   }
 
   // The thread stands still: copy it and let it go.
@@ -270,8 +319,10 @@ class OneByOne {
   std::size_t limit_;
   bool running_only_;
   std::vector<Late> late_;
-  bool any_read_ = false, out_of_budget_ = false;
+  std::unordered_map<std::size_t, ThreadCopy> asleep_;  // of those that are to be stopped, what was read before
+  bool any_read_ = false, out_of_budget_ = false, refused_ = false;
   bool interrupt_;
+  unsigned max_frames_;
 };
 
 // ---- all together

@@ -12,15 +12,6 @@
 namespace stack {
 namespace {
 
-constexpr int max_symbols = 4'000'000;  // of one module
-
-// A library's public name says more than the aliases that its own code uses: "poll" before "__poll" and "__GI___poll".
-int rank_of(const char* name, unsigned char info) {
-  int underscores = 0;
-  while (underscores < 3 && name[underscores] == '_') ++underscores;
-  return (GELF_ST_BIND(info) != STB_LOCAL ? 4 : 0) + 3 - underscores;
-}
-
 // Static symbol tables may hold "name@GLIBC_2.34" and "name@@GLIBC_2.34".
 std::string_view without_version(std::string_view name) {
   const std::size_t at = name.find('@', 1);
@@ -29,45 +20,11 @@ std::string_view without_version(std::string_view name) {
 
 }  // namespace
 
-const Symbols::Table& Symbols::table(const Module& module, void* opaque) {
-  auto [entry, fresh] = tables_.try_emplace(&module);
-  Table& table = entry->second;
-  if (!fresh) return table;
-  auto* const dwfl_module = static_cast<Dwfl_Module*>(opaque);
-  GElf_Addr bias = 0;
-  if (!dwfl_module_getelf(dwfl_module, &bias)) return table;
-  table.bias = bias;
-  if (const auto file = module.file ? go::ElfFile::open(module.file.get()) : std::nullopt)
-    table.go = go::Table::of(*file);
-  const int count = std::min(dwfl_module_getsymtab(dwfl_module), max_symbols);
-  for (int i = 1; i < count; ++i) {
-    GElf_Sym symbol;
-    GElf_Addr address = 0;
-    GElf_Word section = SHN_UNDEF;
-    const char* const name = dwfl_module_getsym_info(dwfl_module, i, &symbol, &address, &section, nullptr, nullptr);
-    if (!name || !*name || section == SHN_UNDEF || symbol.st_size == 0) continue;
-    const auto type = GELF_ST_TYPE(symbol.st_info);
-    if (type != STT_FUNC && type != STT_GNU_IFUNC && type != STT_NOTYPE) continue;
-    // A symbol that does not lie in its module is a lie.
-    if (address < module.low || address >= module.high) continue;
-    const std::uint64_t end = address + std::min<std::uint64_t>(symbol.st_size, module.high - address);
-    table.symbols.push_back({address, end, name, rank_of(name, symbol.st_info)});
-  }
-  std::sort(table.symbols.begin(), table.symbols.end(),
-            [](const Symbol& a, const Symbol& b) { return a.start != b.start ? a.start < b.start : a.rank < b.rank; });
-  return table;
-}
-
-// The last symbol that begins at or before the address and covers it. Without that last condition a stripped library
-// gives everything between two exported functions the name of the first.
-const Symbols::Symbol* Symbols::find(const Table& table, std::uint64_t address) {
-  auto at = std::upper_bound(table.symbols.begin(), table.symbols.end(), address,
-                             [](std::uint64_t a, const Symbol& s) { return a < s.start; });
-  for (int tries = 0; tries < 8 && at != table.symbols.begin(); ++tries) {
-    --at;
-    if (address < at->end) return &*at;
-  }
-  return nullptr;
+const go::Table* Symbols::go_table(const Module& module) {
+  auto [entry, fresh] = go_.try_emplace(&module);
+  if (fresh && module.file)
+    if (const auto file = go::ElfFile::open(module.file.get())) entry->second = go::Table::of(*file);
+  return entry->second ? &*entry->second : nullptr;
 }
 
 std::span<const std::uint32_t> Symbols::resolve(Address address) {
@@ -83,20 +40,26 @@ std::span<const std::uint32_t> Symbols::resolve(Address address) {
     frame.in_module = true;
     frame.module = module->name();
     frame.offset = address.pc - module->low;
-    if (Dwfl_Module* const dwfl_module = dwfl_addrmodule(unwinder_.dwfl(), address.lookup)) {
-      const Table& table = this->table(*module, dwfl_module);
-      if (!table.symbols.empty() || table.bias) frame.offset = address.pc - table.bias;
-      if (const Symbol* symbol = find(table, address.lookup))
-        frame.function = demangle(without_version({symbol->name, ::strnlen(symbol->name, demangled_limit)}));
-      const std::uint64_t linked = address.lookup - table.bias;
-      if (const auto function = table.go ? table.go->find(linked) : std::nullopt) {
-        const go::Line line = table.go->line(*function, linked);
+    cache::ModuleTable& table = tables_.of(*module);
+    if (!table.has_symbols()) learner_.symbols(table);
+    if (const auto bias = table.bias()) {
+      const std::uint64_t linked = address.lookup - *bias;
+      frame.offset = address.pc - *bias;
+      if (const cache::Symbol* symbol = cache::find(table.symbols(), linked)) {
+        const std::string name = table.name(*symbol);
+        frame.function = demangle(without_version(name));
+      }
+      const go::Table* const go = table.is_go() ? go_table(*module) : nullptr;
+      if (const auto function = go ? go->find(linked) : std::nullopt) {
+        const go::Line line = go->line(*function, linked);
         frame.function = function->name;
         frame.file = line.file;
         frame.line = line.line;
       }
-      if (lines_) inlined = add_lines(dwfl_module, address.lookup, frame);
     }
+    if (lines_)
+      if (Dwfl_Module* const dwfl_module = dwfl_addrmodule(unwinder_.dwfl(), address.lookup))
+        inlined = add_lines(dwfl_module, address.lookup, frame);
   }
   if (!frame.in_module) frame.function = perf_map_.find(address.lookup);
   for (Frame& inner : inlined) {

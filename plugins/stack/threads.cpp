@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
@@ -27,9 +28,11 @@ std::vector<pid_t> list_threads(int proc_fd) {
 
 std::size_t add_new_threads(int proc_fd, std::vector<ThreadCopy>& threads, std::unordered_set<pid_t>& seen) {
   std::size_t added = 0;
-  for (const pid_t tid : list_threads(proc_fd)) {
+  const std::vector<pid_t> listed = list_threads(proc_fd);
+  threads.reserve(threads.size() + listed.size() - std::min(listed.size(), seen.size()));
+  for (const pid_t tid : listed) {
     if (seen.size() >= max_threads || !seen.insert(tid).second) continue;
-    const auto text = read_below(proc_fd, "task/" + std::to_string(tid) + "/stat", 4096);
+    const auto text = read_record(proc_fd, "task/" + std::to_string(tid) + "/stat");
     auto stat = text ? parse_stat(*text) : std::nullopt;
     if (!stat) continue;  // it ended since it was listed
     ThreadCopy& thread = threads.emplace_back();

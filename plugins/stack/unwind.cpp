@@ -12,8 +12,15 @@
 
 namespace stack {
 
+// A module as libdwfl's callbacks have it.
+struct Reported {
+  const Module* module;
+  std::vector<std::string> debug_files;  // looked for
+};
+
 // What the callbacks work on. `thread` is the one whose stack is being unwound.
 struct Unwinder::State {
+  std::deque<Reported> modules;
   const ProcessCopy* process = nullptr;
   const ThreadCopy* thread = nullptr;
   RawStack* out = nullptr;
@@ -37,8 +44,8 @@ const Module* find_module(const ProcessCopy& process, std::uint64_t address) {
 
 // libdwfl owns what it is given, so it gets a duplicate. `userdata` is ours since the module was reported.
 int find_elf(Dwfl_Module*, void** userdata, const char*, Dwarf_Addr, char** file_name, Elf** elf) {
-  const auto* module = static_cast<const Module*>(*userdata);
-  if (!module) return -1;
+  if (!*userdata) return -1;
+  const Module* const module = static_cast<const Reported*>(*userdata)->module;
   if (!module->image.empty()) {
     // libelf does not write to the image unless it is asked to.
     *elf = elf_memory(const_cast<char*>(module->image.data()), module->image.size());
@@ -61,8 +68,8 @@ int open_debug_file(const std::string& path) {
 
 // Separate debug files of this machine, by build-id, then by debug link. libdwfl's own search would also ask servers in
 // the network (DEBUGINFOD_URLS); this one never does.
-int find_debuginfo(Dwfl_Module* dwfl_module, void**, const char*, Dwarf_Addr, const char* file, const char* link,
-                   GElf_Word, char** found) {
+int find_debuginfo(Dwfl_Module* dwfl_module, void** userdata, const char*, Dwarf_Addr, const char* file,
+                   const char* link, GElf_Word, char** found) {
   std::vector<std::string> candidates;
   const unsigned char* bits = nullptr;
   GElf_Addr address = 0;
@@ -82,6 +89,7 @@ int find_debuginfo(Dwfl_Module* dwfl_module, void**, const char*, Dwarf_Addr, co
     candidates.push_back("/usr/lib/debug" + directory + std::string(link_name));
   }
   for (const std::string& path : candidates) {
+    if (*userdata) static_cast<Reported*>(*userdata)->debug_files.push_back(path);
     const int fd = open_debug_file(path);
     if (fd < 0) continue;
     *found = ::strdup(path.c_str());
@@ -170,7 +178,7 @@ Unwinder::Unwinder(const ProcessCopy& process) : process_(process), state_(std::
     void** userdata = nullptr;
     if (reported && dwfl_module_info(reported, &userdata, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr) &&
         userdata)
-      *userdata = const_cast<Module*>(&module);
+      *userdata = &state_->modules.emplace_back(Reported{&module, {}});
   }
   dwfl_report_end(dwfl_, nullptr, nullptr);
 }
@@ -178,6 +186,12 @@ Unwinder::Unwinder(const ProcessCopy& process) : process_(process), state_(std::
 Unwinder::~Unwinder() { dwfl_end(dwfl_); }
 
 const Module* Unwinder::module_at(std::uint64_t address) const { return find_module(process_, address); }
+
+std::span<const std::string> Unwinder::debug_files(const Module& module) const {
+  for (const Reported& reported : state_->modules)
+    if (reported.module == &module) return reported.debug_files;
+  return {};
+}
 
 RawStack Unwinder::unwind(const ThreadCopy& thread, unsigned max_frames) {
   RawStack out;

@@ -11,19 +11,6 @@ namespace stack {
 // Why the stack of a thread that was not stopped may end early.
 std::string why_cut(const ThreadCopy& thread);
 
-struct Address {
-  std::uint64_t pc = 0;
-  // Where the call is: pc is behind the call instruction, which may be another function's first byte. Equal to pc for
-  // the innermost frame and for one that a signal interrupted.
-  std::uint64_t lookup = 0;
-};
-
-struct RawStack {
-  std::vector<Address> frames;  // innermost first
-  bool truncated = false;
-  std::string error;  // why it ends early
-};
-
 class Unwinder {
  public:
   // The process must outlive the unwinder; its descriptors stay its own.
@@ -35,6 +22,8 @@ class Unwinder {
   // With all modules reported, for names and lines.
   Dwfl* dwfl() const { return dwfl_; }
   const Module* module_at(std::uint64_t address) const;
+  // The separate debug files that were looked for, for this module.
+  std::span<const std::string> debug_files(const Module& module) const;
 
   struct State;
 

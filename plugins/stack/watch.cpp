@@ -1,5 +1,7 @@
 #include "stack/watch.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
@@ -16,15 +18,26 @@ namespace {
 constexpr int max_passes = 4;
 constexpr int attempts = 3;  // for a thread that runs now and then
 
+// A small file of /proc, read anew by each call: one read is one consistent answer. Empty: it cannot be read.
+std::string read_anew(const UniqueFd& file) {
+  char text[512];
+  const ssize_t n = file ? ::pread(file.get(), text, sizeof text, 0) : -1;
+  return n > 0 ? std::string(text, static_cast<std::size_t>(n)) : std::string{};
+}
+
 // How often the thread was given a CPU: the third field of schedstat, or the switches of status where the kernel keeps
 // no schedstat. Empty: not to be had.
-std::string turns_taken(const Process& target, const std::string& task) {
-  if (const auto text = read_below(target.proc_fd, task + "/schedstat", 256))
-    if (const std::size_t last = text->rfind(' '); last != text->npos) return text->substr(last);
+std::string turns_taken(const Process& target, const std::string& task, const UniqueFd& schedstat) {
+  const std::string text = read_anew(schedstat);
+  if (const std::size_t last = text.rfind(' '); last != text.npos) return text.substr(last);
   const auto status = read_below(target.proc_fd, task + "/status", 16 * 1024);
   if (!status) return {};
   return std::string(status_value(*status, "voluntary_ctxt_switches")) + "/" +
          std::string(status_value(*status, "nonvoluntary_ctxt_switches"));
+}
+
+UniqueFd open_file(const Process& target, const std::string& path) {
+  return UniqueFd{::openat(target.proc_fd, path.c_str(), O_RDONLY | O_CLOEXEC)};
 }
 
 }  // namespace
@@ -54,16 +67,19 @@ std::optional<SystemCall> parse_system_call(std::string_view text) {
 
 Asleep copy_sleeping(const Process& target, std::size_t limit, ProcessCopy& process, ThreadCopy& thread) {
   const std::string task = "task/" + std::to_string(thread.tid);
-  const std::string turns = turns_taken(target, task);
-  const auto text = read_below(target.proc_fd, task + "/syscall", 512);
-  if (!text) {
-    const int error = errno;
+  const UniqueFd schedstat = open_file(target, task + "/schedstat");
+  const std::string turns = turns_taken(target, task, schedstat);
+  errno = 0;
+  const UniqueFd call = open_file(target, task + "/syscall");
+  const std::string text = call ? read_anew(call) : std::string{};
+  if (text.empty()) {
+    const int error = errno;  // of open or read, whichever failed
     if (error == EACCES || error == EPERM) return Asleep::refused;
     thread.error =
         error == ENOENT || error == ESRCH ? "ended before it could be read" : "its system call cannot be read";
     return Asleep::failed;
   }
-  const auto asleep = parse_system_call(*text);
+  const auto asleep = parse_system_call(text);
   if (!asleep || turns.empty()) return Asleep::awake;
 
   Registers registers;
@@ -72,9 +88,9 @@ Asleep copy_sleeping(const Process& target, std::size_t limit, ProcessCopy& proc
   thread.registers = registers;
   copy_stack(process.mappings, limit, *process.memory, thread, Clock::time_point::max());
   // It is proved only now.
-  if (read_below(target.proc_fd, task + "/syscall", 512) != text || turns_taken(target, task) != turns) {
+  if (read_anew(call) != text || turns_taken(target, task, schedstat) != turns) {
     thread.registers.reset();
-    thread.stack = {};
+    process.memory->give_back(std::exchange(thread.stack, {}));
     return Asleep::awake;
   }
   thread.running = false;

@@ -118,7 +118,9 @@ TEST_CASE("a chain of frame pointers that leads back to itself ends") {
 TEST_CASE("whatever lies on a stack, unwinding ends and stays within its bounds") {
   const Demo demo{{"--threads", "8", "--depth", "40"}};
   TestHold hold;
-  stack::Gathered gathered = stack::gather({Handles{demo.pid()}.process()}, {}, hold);
+  stack::Options all;
+  all.pause = stack::Pause::all;
+  stack::Gathered gathered = stack::gather({Handles{demo.pid()}.process()}, all, hold);
   stack::ProcessCopy& process = gathered.processes.at(0);
   std::mt19937 random{42};
   std::vector<std::vector<std::byte>> copies;

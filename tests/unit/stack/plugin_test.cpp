@@ -49,10 +49,10 @@ TEST_CASE("a run drops its rights, closes its pauses and answers with the promis
   REQUIRE(answer.status == HATCH_OK);
   CHECK(answer.dropped_rights);
   CHECK(!answer.pause_left_open);
-  CHECK(answer.pauses == 8);  // each thread once, but for those in epoll_wait and rt_sigtimedwait
+  CHECK(answer.pauses < 8);  // the one that works now and then, and whom it woke; the others are read where they sleep
   CHECK(answer.member("mode") == "native");
   CHECK(answer.member("runtime") == "native");
-  CHECK(std::stoll(answer.member("paused_us")) > 0);
+  CHECK((std::stoll(answer.member("paused_us")) > 0) == (answer.pauses > 0));
   CHECK(answer.member("verdict").find("The stacks of 10 threads were read") == 0);
   CHECK(answer.member("threads").find("\"function\":\"demo::Shop::sweep_expired_entries()\"") != std::string::npos);
   CHECK(answer.member("processes").find("\"pid\":" + std::to_string(demo.pid())) != std::string::npos);
@@ -91,7 +91,7 @@ TEST_CASE("a traced target is rights-missing, in the run and beforehand") {
     ready();
     for (;;) ::pause();
   });
-  const auto answer = run(demo.pid(), {});
+  const auto answer = run(demo.pid(), {{"pause", "all"}});
   CHECK(answer.status == HATCH_FAILED);
   CHECK(answer.failure.code == "rights-missing");
   CHECK(answer.failure.missing.size() == 1);

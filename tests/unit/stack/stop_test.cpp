@@ -1,10 +1,12 @@
 // What a dump does to a target, and what it must not do.
 #include <pthread.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 
 #include <atomic>
 
+#include "stack/unwind.hpp"
 #include "support.hpp"
 
 using namespace stack_test;
@@ -13,6 +15,21 @@ namespace {
 
 [[gnu::noinline]] void sit_in_a_known_place() {
   for (;;) ::usleep(10'000'000);
+}
+
+// Its frame ends where its frame pointer says, which the system call's own function does not save.
+[[gnu::noinline]] void sleep_in_a_frame_of_unknown_size(std::size_t size, bool in_epoll_wait) {
+  auto* const room = static_cast<volatile char*>(__builtin_alloca(size));
+  room[0] = 1;
+  const int poller = in_epoll_wait ? ::epoll_create1(EPOLL_CLOEXEC) : -1;
+  epoll_event event{};
+  for (;;) {
+    if (in_epoll_wait)
+      ::syscall(SYS_epoll_wait, poller, &event, 1, -1);
+    else
+      ::syscall(SYS_pause);
+    room[0] = room[size - 1];
+  }
 }
 
 template <class T>
@@ -94,7 +111,7 @@ TEST_CASE("when the dumping process is killed in the middle, the target goes on 
   CHECK(demo.report().find("eintr") != std::string::npos);
 }
 
-TEST_CASE("a target that is traced already is refused, and the tracer named") {
+TEST_CASE("a target that is traced already is refused where it is to be stopped, and the tracer named") {
   const Demo demo;
   const Child tracer = fork_child([&](const auto& ready) {
     for (const pid_t tid : stack::list_threads(Handles{demo.pid()}.proc_fd.get())) ::ptrace(PTRACE_SEIZE, tid, 0, 0);
@@ -105,11 +122,39 @@ TEST_CASE("a target that is traced already is refused, and the tracer named") {
   SECTION("one thread at a time") {}
   SECTION("all together") { options.pause = stack::Pause::all; }
   const Dump result = dump(demo.pid(), options);
+  if (options.pause == stack::Pause::least) {  // what sleeps needs no tracer
+    CHECK(!result.process().trouble);
+    CHECK(result.has("cache-sweeper", "demo::Shop::sweep_expired_entries()"));
+    return;
+  }
   REQUIRE(result.process().trouble);
   CHECK(result.process().trouble->kind == stack::Trouble::Kind::rights);
   CHECK(result.process().trouble->detail.find("process " + std::to_string(tracer.pid()) + " (") != std::string::npos);
   CHECK(result.process().trouble->missing.size() == 1);
   CHECK(!result.process().trouble->remedy.empty());
+}
+
+TEST_CASE("a sleeping thread whose stack takes more registers is stopped, but not where that would disturb it") {
+  const bool waits = GENERATE(false, true);
+  const Child child = fork_child([&](const auto& ready) {
+    ready();
+    sleep_in_a_frame_of_unknown_size(64, waits);
+  });
+  REQUIRE(eventually([&] { return status(child.pid(), child.pid(), "State").starts_with("S"); }));
+  stack::Options options;
+  const Dump result = dump(child.pid(), options);
+  const stack::ThreadCopy& thread = result.process().threads[0];
+  CHECK((thread.held.count() == 0) == waits);
+  CHECK(thread.spared == waits);
+  CHECK(thread.registers->complete != waits);
+  if (!waits) CHECK(result.has(thread.name, "sleep_in_a_frame_of_unknown_size"));
+  CHECK(result.digest.processes[0].threads[0].truncated == waits);
+  if (!waits) return;
+  CHECK(stack::why_cut(thread).find("end its epoll_wait with EINTR; interrupt=true") != std::string::npos);
+  options.interrupt = true;
+  const Dump whole = dump(child.pid(), options);
+  CHECK(whole.process().threads[0].held.count() > 0);
+  CHECK(!whole.digest.processes[0].threads[0].truncated);
 }
 
 TEST_CASE("a main thread that has ended does not hide the others") {
@@ -178,7 +223,7 @@ TEST_CASE("a target that is killed in the middle gives what was read, or says th
   CHECK(hold.begun == hold.ended);
 }
 
-TEST_CASE("a parent in vfork cannot be stopped: its thread says why, the others are read") {
+TEST_CASE("a parent in vfork cannot be stopped: its thread says why, and shows what is to be had without") {
   const Child child = fork_child([](const auto& ready) {
     std::thread([&] {
       ::pthread_setname_np(::pthread_self(), "bystander");
@@ -201,9 +246,11 @@ TEST_CASE("a parent in vfork cannot be stopped: its thread says why, the others 
   const Dump result = dump(child.pid(), options);
   CHECK(result.has("bystander", "sit_in_a_known_place"));
   const stack::ThreadCopy& parent = result.process().threads[0];
-  CHECK(!parent.registers);
   CHECK(parent.error.find("state D") != std::string::npos);
   CHECK(parent.error.find("vfork") != std::string::npos);
+  // vfork() itself keeps its return address in a register, which only a stop would show.
+  CHECK(parent.registers.has_value() == (options.pause == stack::Pause::least));
+  if (parent.registers) CHECK(result.frames(0).at(0).function == "vfork");
   CHECK(eventually([&] { return is_left_alone(child.pid()); }));
   // Let go of while it could not stop, it must not stop later.
   CHECK(eventually([&] { return status(child.pid(), child.pid(), "State").starts_with("S"); }));
@@ -236,9 +283,9 @@ TEST_CASE("threads that come and go in a storm are neither lost in it nor left s
 }
 
 TEST_CASE("a pause budget that is used up lets everybody go, and the answer says so") {
-  Demo demo{{"--threads", "100"}};
+  Demo demo{{"--threads", "100", "--watch"}};
   TestHold hold;
-  hold.budget = stack::Micros{1};
+  hold.budget = stack::Micros{0};
   stack::Options options;
   SECTION("one thread at a time") {}
   SECTION("all together") { options.pause = stack::Pause::all; }
