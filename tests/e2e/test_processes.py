@@ -240,6 +240,31 @@ def test_an_idle_daemon_is_small(demo):
         assert {hatch["id"].split(".")[0] for hatch in idle.get("/v1/hatches").json()["hatches"]} >= {"stack", "mail", "queue"}
 
 
+def sleeps(family):
+    """How often a thread of these has gone to sleep so far, which is as often as one was woken."""
+    status = [path.read_text() for process in family for path in pathlib.Path(f"/proc/{process.pid}/task").glob("*/status")]
+    return sum(int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M)[1]) for text in status)
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's thread is not hatchd's")
+def test_an_idle_daemon_sleeps(demo):
+    """No timer runs where there is nothing to do. (The watchdog's beat is test_systemd's, and there is none without one.)"""
+    with Daemon(demo.pid) as idle:
+        assert idle.get("/v1/targets").status == 200 and idle.get("/no/such/place").status == 404
+        family = descendants(idle.pid)
+
+        def at_rest():
+            before = sleeps(family)
+            time.sleep(0.6)
+            return sleeps(family) == before
+
+        wait_until("what follows start and requests to be over", at_rest)
+        before = sleeps(family)
+        time.sleep(2.5)
+        assert sleeps(family) == before, "nobody asked for anything"
+        assert [process.pid for process in descendants(idle.pid)] == [process.pid for process in family]
+
+
 def test_a_runs_folder_has_one_daemon(own, tmp_path):
     """A second one would take the first one's runs for crashed."""
     other = {**own.config, "listen": [{"unix": str(tmp_path / "other.sock")}]}

@@ -17,6 +17,7 @@ import subprocess
 import pytest
 
 from harness import AM_ROOT, BUILD, ROOT, SANITIZED, Daemon, Demo, descendants, wait_until
+from test_stack_signal import FAULTHANDLER, Printing
 
 pytestmark = pytest.mark.skipif(not AM_ROOT, reason="other users take root")
 
@@ -162,6 +163,26 @@ def test_without_checkpoint_restore_deleted_libraries_have_no_names(programs, ta
             return own
 
         wait_until("a function of the program", the_program_alone)
+
+
+def test_without_kill_signals_to_other_users_are_refused(programs, tmp_path):
+    with Printing(tmp_path, "/usr/bin/python3", "-c", FAULTHANDLER, user=OTHER, group=OTHER, extra_groups=[]) as program:
+        for kept, works in ((DOCUMENTED, True), ([name for name in DOCUMENTED if name != "kill"], False)):
+            with Unprivileged(programs, {"shop": program.pid}, as_unit(kept)) as daemon:
+                answer = daemon.run("stack.signal", {"target": "shop"}).json()
+                if works:
+                    assert answer.get("state") == "succeeded" and "count_stock" in answer["result"]["output"], answer
+                else:
+                    assert answer["code"] == "rights-missing" and answer["missing"] == ["CAP_KILL"], answer
+                    assert "CAP_KILL" in answer["remedy"], answer
+                    assert daemon.run("stack.dump", {"target": "shop"}).status == 200, "looking takes no signal"
+
+
+def test_every_documented_capability_has_its_test():
+    """The table of docs/install.md is the unit's set; what is missing without each is a test of this file."""
+    table = re.findall(r"^\| `CAP_(\w+)` \|", (ROOT / "docs/install.md").read_text(), re.M)
+    assert {name.lower() for name in table} == set(DOCUMENTED) == set(NUMBERS)
+    assert all(any(test.startswith(f"test_without_{name}_") for test in globals()) for name in DOCUMENTED)
 
 
 def test_without_any_capability_the_targets_of_the_same_user(programs, targets):
