@@ -3,7 +3,6 @@
 
 #include "api/api.hpp"
 #include "base/json.hpp"
-#include "base/json_line.hpp"
 #include "runs/journal.hpp"
 
 namespace hatchd::api {
@@ -95,7 +94,7 @@ class StoredEvents : public http::BodyStream {
     const std::uint64_t number = last_ + beyond;
     for (const runs::Event& event :
          {runs::Event{number, "state", json::serialize(json::object{{"state", to_string(run_.state)}})},
-          runs::Event{number + 1, "result", json_line(runs::result_event(run_))}})
+          runs::Event{number + 1, "result", json::serialize(runs::result_event(run_))}})
       if (event.number > after_) text += runs::to_sse(event);
     return text;
   }

@@ -10,7 +10,6 @@
 #include "audit/journal.hpp"
 #include "audit/read.hpp"
 #include "base/json.hpp"
-#include "base/json_line.hpp"
 #include "base/log.hpp"
 
 namespace hatchd::audit {
@@ -26,16 +25,16 @@ constexpr auto stuck = 3s;        // at the disk: it does not answer
 constexpr unsigned keep_refused = 2;
 
 std::string line_of(const json::object& entry) {
-  std::string text = json_line(entry);
+  std::string text = json::serialize(entry);
   if (text.size() <= Audit::max_line) return text + "\n";
   json::object shorter = entry;
   shorter["params"] = json::object{{"parameters_left_out", std::to_string(text.size()) + " bytes"}};
-  text = json_line(shorter);
+  text = json::serialize(shorter);
   if (text.size() > Audit::max_line) {
     shorter = {{"id", entry.at("id")}, {"time", entry.at("time")}, {"event", entry.at("event")}};
     if (entry.contains("run")) shorter["run"] = entry.at("run");
     shorter["left_out"] = std::to_string(text.size()) + " bytes";
-    text = json_line(shorter);
+    text = json::serialize(shorter);
   }
   return text + "\n";
 }

@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <utility>
 
-#include "base/json_line.hpp"
 #include "hatch/json.hpp"
 
 namespace hatchd {
@@ -89,16 +88,18 @@ Result<json::value> parse_json(std::string_view text, std::string_view code, uns
 
 namespace {
 
-// Escapes in JSON text what could turn or hide what a terminal shows: DEL, C1 and changes of direction. They can only
-// stand in strings, and to a parser those are the same.
-void escape_behind(std::string& out, std::size_t begin) {
+// A JSON string in which nothing can turn or hide what a terminal shows: DEL, C1 and changes of direction are escaped,
+// beside what must be. To a parser it is the same string.
+void append_string(std::string& out, std::string_view text) {
+  const std::size_t begin = out.size();
+  hatch::append_quoted(out, text);
   if (out.find_first_of("\x7F\xC2\xD8\xE2", begin) == out.npos) return;  // the first bytes of all of those
-  const std::string text = out.substr(begin);
+  const std::string quoted = out.substr(begin);
   out.resize(begin);
-  for (std::size_t at = 0; at < text.size();) {
+  for (std::size_t at = 0; at < quoted.size();) {
     const std::size_t start = at;
-    const char32_t point = hatch::next_code_point(text, at);
-    const std::string_view piece = std::string_view(text).substr(start, at - start);
+    const char32_t point = hatch::next_code_point(quoted, at);
+    const std::string_view piece = std::string_view(quoted).substr(start, at - start);
     if (point < 0x7F || hatch::printable(piece) == piece) {
       out += piece;
     } else {
@@ -107,12 +108,6 @@ void escape_behind(std::string& out, std::size_t begin) {
       out += escape;
     }
   }
-}
-
-void append_string(std::string& out, std::string_view text) {
-  const std::size_t begin = out.size();
-  hatch::append_quoted(out, text);
-  escape_behind(out, begin);
 }
 
 // Lays out JSON as it is told of it. Arrays of scalars that fit stay on one line: an array is written compactly at
@@ -291,12 +286,6 @@ Result<std::string> lay_out(std::string_view text, unsigned indent, std::string_
 }
 
 }  // namespace
-
-std::string json_line(const json::value& value) {
-  std::string text = json::serialize(value);
-  escape_behind(text, 0);
-  return text;
-}
 
 std::string pretty(const json::value& value, unsigned indent) {
   Layout layout{indent};

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
 #include <cstdio>
 
 #include "base/json.hpp"
-#include "base/json_line.hpp"
 #include "client/follow.hpp"
 #include "client/params.hpp"
 #include "client/show.hpp"
@@ -166,7 +166,7 @@ int tell(const Client& client, Call call) {
 
 int report(const Problem& problem, const Options& options, const Screen& screen) {
   if (options.json) {
-    print(json_line(to_json(problem)) + "\n");
+    print(boost::json::serialize(to_json(problem)) + "\n");
   } else {
     complain_of(lines_of(problem), screen);
   }

@@ -3,11 +3,11 @@
 #include <time.h>
 
 #include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
 #include <optional>
 
 #include "base/json.hpp"
-#include "base/json_line.hpp"
 #include "client/params.hpp"
 #include "client/progress.hpp"
 #include "client/sse.hpp"
@@ -121,7 +121,7 @@ class Follower {
     std::string text;
     if (client_.options.json) {
       boost::json::object line{{"id", event.id}, {"event", event.type}, {"data", data}};
-      text = json_line(line);
+      text = boost::json::serialize(line);
     } else if (event.type == "state" && text_of(data, "state") != shown_state_) {
       text = shown_state_ = text_of(data, "state");
     } else if (event.type == "log") {

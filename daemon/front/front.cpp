@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
@@ -61,9 +62,21 @@ std::vector<api::Listener> listeners_of(const json::object& setup) {
   return listeners;
 }
 
+// What may be held of answers and requests, as a part of the memory that all of hatchd may have; never more than as is.
+void bound_by(http::Limits& limits, std::size_t memory) {
+  const auto bound = [&](http::Budget::Limits& budget, std::size_t part) {
+    budget.all = std::clamp<std::size_t>(part, 4 * 1024 * 1024, budget.all);
+    budget.source = std::min(budget.source, budget.all / 2);
+  };
+  bound(limits.answers, memory / 4);
+  bound(limits.requests, memory / 16);
+}
+
 // A connection is a descriptor, one that downloads or follows what is on disk a second one, and runs need some too.
-http::Limits limits_of_house() {
+http::Limits limits_of_house(const json::object& setup) {
   http::Limits limits;
+  if (const auto memory = number_of(setup, "memory_limit"); memory > 0)
+    bound_by(limits, static_cast<std::size_t>(memory));
   rlimit descriptors{};
   if (::getrlimit(RLIMIT_NOFILE, &descriptors) == 0)
     limits.connections = std::min<std::size_t>(limits.connections, descriptors.rlim_cur / 4 * 3);
@@ -132,6 +145,8 @@ catalogue::Settings settings_of(const config::Config& config) {
 runs::Limits limits_of(const config::Runs& runs, const json::object& setup) {
   runs::Limits limits;
   limits.more_rights = text_of(setup, "more_rights");
+  if (const auto memory = number_of(setup, "memory_limit"); memory > 0)
+    limits.kept = std::min(limits.kept, static_cast<std::size_t>(memory) / 16);
   limits.admission.running = runs.concurrency;
   return limits;
 }
@@ -219,7 +234,7 @@ struct Front {
         api{first.catalogue, runner, pool, finder, [this] { return pipeline.policy(); }, listeners_of(setup), {}},
         pipeline(routes(api), std::move(first.policy), first.config.hosts),
         listener(
-            io, [this](const http::Request& request) { return pipeline.answer(request); }, limits_of_house(),
+            io, [this](const http::Request& request) { return pipeline.answer(request); }, limits_of_house(setup),
             [this](const http::Request& request, const http::Response& response, std::chrono::microseconds) {
               note_refusal(request, response);
               metrics.request(request.method, response.route, response.status);

@@ -30,7 +30,7 @@ struct Limits {
   // source (see source_key()).
   Budget::Limits requests{64 * 1024 * 1024, 16 * 1024 * 1024};
   Budget::Limits answers{256 * 1024 * 1024, 128 * 1024 * 1024};
-  // Those that wait cost three kilobytes each (tests/bench/http_front.py): what would cost more has the bounds above.
+  // Those that wait cost three kilobytes each (tests/bench/http.py): what would cost more has the bounds above.
   std::size_t connections = 20'480;
   std::size_t connections_per_address = 10'240;  // of one source_key(): an address, or a user of this machine
   // Whole messages, not pauses between bytes: who drips is ended like who is silent.

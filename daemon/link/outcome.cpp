@@ -1,5 +1,6 @@
 #include "link/outcome.hpp"
 
+#include <signal.h>
 #include <string.h>
 
 #include <algorithm>
@@ -248,8 +249,15 @@ Outcome::End Outcome::end() const {
   if (asked_ == "gone") return by_departure();
   if (asked_ == "cancelled" || closing_ == Closing::cancelled) return by_request;
   const bool quiet = death_ == "exit status 0";
-  return {RunState::crashed, Problem{"run-crashed", "the run ended with " + death_ +
-                                                        (quiet ? " without an answer" : ", before it answered")}};
+  Problem crash{"run-crashed",
+                "the run ended with " + death_ + (quiet ? " without an answer" : ", before it answered")};
+  if (death_ == death_text("signal", SIGKILL)) {
+    crash.detail += "; hatchd did not send it, the kernel does where memory ran out";
+    crash.remedy =
+        "look for \"oom-kill\" in the kernel's log, ask for less, or give hatchd more (MemoryMax=, the container's "
+        "limit)";
+  }
+  return {RunState::crashed, std::move(crash)};
 }
 
 }  // namespace hatchd::link

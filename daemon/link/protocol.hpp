@@ -83,6 +83,7 @@
 // ---- role "front" --------------------------------------------------------------------------------------------------------
 //   setup    {RELOADABLE, "listeners": [{"unix": PATH} | {"tcp": "ADDRESS:PORT", "tls": bool}],
 //            "reserved_uids": [N…] (peers with these have no role), "admin_uids": [N…] (zero configuration), "temporary": bool,
+//            ["memory_limit": bytes that all of hatchd may have,]
 //            "journal": bool} + [runs directory, audit directory, listener…, (socket to journald)]
 //   supervisor → front: reload {RELOADABLE, "retire": [PLUGIN…] whose process the next run must not use}
 //            → reloaded {} | reload-refused {"problem"}, which changes nothing;   reload-failed {"detail"}: refused before it came here

@@ -5,7 +5,6 @@
 #include <charconv>
 
 #include "base/json.hpp"
-#include "base/json_line.hpp"
 #include "hatch/json.hpp"
 #include "link/receive.hpp"
 #include "runs/journal.hpp"
@@ -27,7 +26,7 @@ std::string clean(const json::object& message, std::string_view name, std::size_
 }  // namespace
 
 void Events::add(std::string_view type, const json::object& data) {
-  events_.push_back({++last_, std::string(type), json_line(data)});
+  events_.push_back({++last_, std::string(type), json::serialize(data)});
   bytes_ += events_.back().data.size();
   while (events_.size() > max_count || (bytes_ > max_bytes && events_.size() > 1)) {
     bytes_ -= events_.front().data.size();

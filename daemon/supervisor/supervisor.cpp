@@ -31,6 +31,7 @@
 #include "link/protocol.hpp"
 #include "supervisor/audit_folder.hpp"
 #include "supervisor/logs.hpp"
+#include "supervisor/memory_limit.hpp"
 #include "supervisor/plugins.hpp"
 #include "supervisor/recipes.hpp"
 #include "supervisor/reload.hpp"
@@ -264,6 +265,7 @@ class Supervisor {
     setup["journal"] = static_cast<bool>(journal);
     setup["temporary"] = service_.temporary;
     setup["more_rights"] = service_.more_rights;
+    if (memory_limit_) setup["memory_limit"] = *memory_limit_;
     front_.process.channel.send("setup", std::move(setup), fds);
     if (targets_.running()) introduce(front_, {{"as", "front"}});
   }
@@ -763,6 +765,7 @@ class Supervisor {
   std::string worker_;
   Identities identities_;
   UniqueFd signals_, lock_, runs_, cache_, audit_;
+  const std::optional<std::uint64_t> memory_limit_ = memory_limit();
   std::vector<Listener> listeners_;
   Plugins plugins_;
   json::array catalogue_;

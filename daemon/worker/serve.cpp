@@ -1,5 +1,6 @@
 #include "worker/serve.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -48,6 +49,13 @@ Result<Plugin> open_lowered(link::Message& setup) {
   if (auto done = rights::lower(rights::rights_of(setup.body), filter_of(setup.body), parent, true); !done)
     return tl::unexpected<Problem>(done.error());
   return open_undumpable(setup.fds.front());
+}
+
+// Where memory runs out the kernel takes a run, whose loss is recorded, before the processes that record it. Inherited by
+// runs. It takes no right, but where this process may not write to its own files of /proc, it is left as it is.
+void first_to_go() {
+  const UniqueFd file{::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)};
+  if (file) (void)write_all(file.get(), "1000");
 }
 
 // Moves the profiles out: one copy of their secrets is enough.
@@ -268,6 +276,7 @@ int read_manifests(link::Channel& supervisor, link::Message& setup) {
 int serve_plugin(link::Channel& supervisor, link::Message& setup) {
   raise_descriptor_limit();  // Each run in its opening phase may hold two descriptors for each of 64 processes
   if (setup.fds.size() < 3) return failed(supervisor, Problem{"internal", "setup came without its channels"});
+  first_to_go();
   // What a run leaves behind becomes our child and not init's.
   ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 

@@ -126,16 +126,6 @@ TEST_CASE("a line that is too long keeps who and what, without its parameters") 
   CHECK(kept.at("params").as_object().contains("parameters_left_out"));
 }
 
-TEST_CASE("what a caller wrote cannot turn the file in a terminal") {
-  Folder folder;
-  Running running(folder);
-  json::object line = event_of_run("begin", new_ulid());
-  line["reason"] = "\u202egpj.exe \u009b2J";
-  CHECK(running.written(running.audit.write(line, true)));
-  CHECK(folder.read("audit.jsonl").find("\"\\u202egpj.exe \\u009b2J\"") != std::string::npos);
-  CHECK(folder.entries("audit.jsonl").at(0).at("reason") == line["reason"]);
-}
-
 TEST_CASE("refused calls have a file of their own") {
   Folder folder;
   Running running(folder, {300, 2});

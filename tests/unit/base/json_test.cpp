@@ -2,7 +2,6 @@
 
 #include <boost/json.hpp>
 
-#include "base/json_line.hpp"
 #include "catch.hpp"
 
 using namespace hatchd;
@@ -108,6 +107,4 @@ TEST_CASE("what could turn or hide text on a terminal is escaped, and stays the 
   CHECK(pretty_text(json::serialize(json::value(text)), 0, "x").value() == shown);
   CHECK(parse_json(shown)->get_string() == text);
   CHECK(pretty(json::object{{text, 1}}).find(shown) != std::string::npos);
-  CHECK(json_line(json::object{{text, 1}}) == "{" + shown + ":1}");
-  CHECK(json_line(json::value("a\xE2 \xFF")) == "\"a\\ufffd \\ufffd\"");
 }
