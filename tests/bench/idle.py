@@ -54,6 +54,13 @@ def first_answer(argv, port, environment=None):
     raise SystemExit(f"{argv[0]} does not answer")
 
 
+def run_of_nothing():
+    """Milliseconds from exec of the smallest program to its end."""
+    began = time.monotonic()
+    subprocess.run(["true"], check=True)
+    return (time.monotonic() - began) * 1e3
+
+
 def servers(arguments, folder):
     """(name, port, argv) of each; the same answer from all."""
     port = bench.free_port()
@@ -68,7 +75,7 @@ def servers(arguments, folder):
     yield "hatchd", port, [arguments.hatchd, "serve", "--config", str(file)]
     if shutil.which("nginx"):
         port = bench.free_port()
-        (folder / "nginx.conf").write_text(bench.NGINX.format(folder=folder, port=port))
+        (folder / "nginx.conf").write_text(bench.NGINX.format(folder=folder, listen=f"listen 127.0.0.1:{port};"))
         yield "nginx", port, ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
     if shutil.which("go"):
         port = bench.free_port()
@@ -86,6 +93,8 @@ def main():
     arguments = parser.parse_args()
     print("| server | processes | PSS MB | private MB | wake-ups in a minute | first answer, ms after start |")
     print("| --- " * 6 + "|")
+    # What starting any program costs here, to read the others by.
+    print(f"| true | 1 | – | – | – | {statistics.median(run_of_nothing() for _ in range(20)):.1f} |", flush=True)
     with tempfile.TemporaryDirectory(prefix="bench-idle-") as name:
         for label, port, argv in servers(arguments, pathlib.Path(name)):
             answers = []

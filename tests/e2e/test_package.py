@@ -87,8 +87,8 @@ def root(tmp_path_factory):
 class Service:
     """hatchd in the root as its unit starts it: the same user, groups, capabilities and folders."""
 
-    def __init__(self, root):
-        unit = root.run("cat", "/usr/lib/systemd/system/hatchd.service")
+    def __init__(self, root, prefix="/usr"):
+        unit = root.run("cat", f"{prefix}/lib/systemd/system/hatchd.service")
         say = dict(re.findall(r"^(\w+)=(.*)$", unit, re.M))
         for key, place in (("StateDirectory", "/var/lib"), ("LogsDirectory", "/var/log"), ("RuntimeDirectory", "/run")):
             root.run("install", "-d", "-o", say["User"], "-g", say["Group"], "-m", say.get(key + "Mode", "0755"), f"{place}/{say[key]}")
@@ -198,6 +198,30 @@ def test_install_use_upgrade_and_purge(packages, root, tmp_path):
     root.run("dpkg", "--purge", "hatchd")
     left = root.run("sh", "-c", "ls -d /etc/hatchd /var/lib/hatchd /var/log/hatchd /run/hatchd /usr/lib/hatchd /etc/systemd/system/*/hatchd* 2>/dev/null || true")
     assert left == "", left
+
+
+# ---- from source --------------------------------------------------------------------------------------------------------
+
+
+def test_from_source_step_by_step(tmp_path):
+    """The table of docs/install.md, but for what takes systemd as the first process."""
+    table = (ROOT / "docs/install.md").read_text().partition("## From source")[2]
+    steps = {name: command.replace("sudo ", "").replace("build/release", str(BUILD)) for name, command in re.findall(r"^\| ([a-z ]+) \| `(.*)` \|$", table, re.M)}
+    root = Root(tmp_path)
+    try:
+        for name in ("install", "users and folders"):
+            root.run("bash", "-ec", steps[name])
+        root.run("/usr/local/bin/hatchd", "check")
+        assert root.run("systemd-analyze", "verify", "--man=no", "/usr/local/lib/systemd/system/hatchd.service") == ""
+        with Demo() as demo:
+            root.put("/etc/hatchd/hatchd.json.d/10-e2e.json", json.dumps({"targets": {"demo": {"pid": demo.pid}}}))
+            service = Service(root, "/usr/local")
+            try:
+                assert "accept_orders" in root.run("/usr/local/bin/hatchctl", "run", "stack.dump")
+            finally:
+                service.stop()
+    finally:
+        root.close()
 
 
 # ---- man pages --------------------------------------------------------------------------------------------------------
