@@ -41,6 +41,7 @@ struct Chosen {
   json::object manifest, hatch;
   json::object params;
   std::string target;  // empty: none
+  std::string member;  // of a family (requirement "members/1"): what stands behind "app." in app.NAME
 
   std::string text(std::string_view name) const { return text_of(hatch, name); }
   std::string key() const { return hatch.contains("kind") ? text("id") + ' ' + text("kind") : text("id"); }
@@ -90,6 +91,20 @@ std::vector<json::object> named(const json::object& manifest, const std::string&
   return all;
 }
 
+// The hatch that stands for the members of the group which `name` is in, such as app.call for app.reindex.
+const json::object* family_of(const json::object& manifest, const std::string& name) {
+  if (const json::array* hatches = array_of(manifest, "hatches"))
+    for (const json::value& value : *hatches)
+      if (const json::object* hatch = value.if_object()) {
+        const std::string id = text_of(*hatch, "id");
+        const auto needs = texts_of(*hatch, "requirements");
+        if (name.starts_with(id.substr(0, id.find('.') + 1)) &&
+            std::find(needs.begin(), needs.end(), "members/1") != needs.end())
+          return hatch;
+      }
+  return nullptr;
+}
+
 Result<Chosen> choose(const ExecOptions& options, const std::string& worker) {
   Problem last{"hatch-unknown", "no plugin brings " + options.hatch};
   for (const std::string& file : candidates(options)) {
@@ -122,8 +137,30 @@ Result<Chosen> choose(const ExecOptions& options, const std::string& worker) {
       chosen.hatch = std::move(hatches.front());
       return chosen;
     }
+    if (const json::object* family = family_of(chosen.manifest, options.hatch)) {
+      chosen.hatch = *family;
+      chosen.member = options.hatch.substr(options.hatch.find('.') + 1);
+      return chosen;
+    }
   }
   return tl::unexpected<Problem>(std::move(last));
+}
+
+// Parameters of a member, whose types the app alone knows: as texts. Whoever runs it has named it, and has no more rights
+// than on a shell.
+Result<json::object> member_params(const Chosen& chosen, const ExecOptions& options) {
+  json::object arguments, params;
+  for (const std::string& entry : options.parameters) {
+    const std::size_t equals = entry.find('=');
+    if (equals == std::string::npos || equals == 0)
+      return refuse("params-invalid", "\"" + entry + "\" is not key=value");
+    (entry.starts_with("workers=") ? params : arguments)[entry.substr(0, equals)] = entry.substr(equals + 1);
+  }
+  params["member"] = chosen.member;
+  params["arguments"] = json::serialize(arguments);
+  params["texts"] = params["named"] = true;
+  params["effect"] = "disrupt";
+  return params;
 }
 
 // Parameters as the hatch wants them; a target where it needs one.
@@ -131,7 +168,12 @@ Result<void> fit(Chosen& chosen, const ExecOptions& options) {
   const json::object* schema = object_of(chosen.hatch, "parameters");
   if (!schema) return refuse("internal", "a manifest without parameters");
   json::object params;
-  for (const std::string& entry : options.parameters) {
+  if (!chosen.member.empty()) {
+    auto of_member = member_params(chosen, options);
+    if (!of_member) return tl::unexpected<Problem>(of_member.error());
+    params = std::move(*of_member);
+  }
+  for (const std::string& entry : chosen.member.empty() ? options.parameters : std::vector<std::string>{}) {
     const std::size_t equals = entry.find('=');
     if (equals == std::string::npos || equals == 0)
       return refuse("params-invalid", "\"" + entry + "\" is not key=value");

@@ -103,6 +103,23 @@ std::vector<const Process*> chosen_of(const std::vector<Process>& processes, con
                        " any more; app.hatches shows what there is");
 }
 
+// Texts as the values that the app describes; what is none of its type stays a text, and the app says so.
+void convert(json::object& arguments, const json::object& schema) {
+  const json::value* properties = schema.if_contains("properties");
+  for (auto& argument : arguments) {
+    const json::value* own =
+        properties && properties->is_object() ? properties->get_object().if_contains(argument.key()) : nullptr;
+    if (!own || !own->is_object() || !argument.value().is_string()) continue;
+    const std::string type = text_of(own->get_object(), "type");
+    boost::system::error_code error;
+    json::value value = json::parse(std::string_view(argument.value().get_string()), error);
+    const bool fits = !error && ((type == "boolean" && value.is_bool()) || (type == "array" && value.is_array()) ||
+                                 (type == "object" && value.is_object()) ||
+                                 ((type == "integer" || type == "number") && value.is_number()));
+    if (fits) argument.value() = std::move(value);
+  }
+}
+
 // Whoever allowed the run went by an older description, or was deceived: what counts is what the app says now.
 void refuse_higher_effect(const std::vector<const Process*>& chosen, const Call& call) {
   for (const Process* process : chosen) {
@@ -145,6 +162,7 @@ hatch::Result Call::run(hatch::Run& run) {
   if (error || !parsed.is_object()) throw hatch::Failure("arguments is no JSON object");
   json::object& object = parsed.get_object();
   const Member& described = *chosen.front()->find(member);
+  if (texts) convert(object, described.parameters);
   std::string mark;
   if (!described.mark.empty()) {
     mark = common::mark_of(run);

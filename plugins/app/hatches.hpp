@@ -43,13 +43,14 @@ struct Call {
   };
 
   std::string member, arguments = "{}", workers = "one", effect = "act";
-  bool named = false;
+  bool named = false, texts = false;
 
   void params(auto& p) {
     p.optional("member", member, "Name of the hatch in the app").length(0, 60);
     p.optional("arguments", arguments, "Its parameters: a JSON object").length(0, 1048576);
     p.optional("workers", workers, "In one process, or in each that has it").one_of({"one", "all"});
     p.optional("effect", effect, "The effect that the caller was allowed").one_of({"observe", "act", "disrupt"});
+    p.optional("texts", texts, "The arguments are texts, to be converted as the app describes them");
     p.optional("named", named, "Does the configuration enable this very hatch?");
   }
   hatch::Result run(hatch::Run& run);

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from harness import AM_ROOT, BUILD, HATCHD, assert_untouched
+from test_app import ended, folder_for, started
 
 
 def hatchd(*arguments, **options):
@@ -91,3 +92,20 @@ def test_help_and_version():
     assert helped.returncode == 0 and "serve" in helped.stdout and "exec" in helped.stdout
     assert hatchd("--no-such-option").returncode != 0
     assert os.access(HATCHD, os.X_OK)
+
+
+def test_hatches_inside_the_app_are_run_without_a_daemon():
+    with folder_for("exec") as folder:
+        program = started(folder, "documented.py")
+        try:
+            asked = hatchd("exec", "app.rebuild-index", "--pid", program.pid, "shop=7", "limit=7", "--json")
+            assert asked.returncode == 0, asked
+            answer = json.loads(asked.stdout)
+            assert answer.get("result", answer)["answer"] == {"shop": "7", "limit": 7}
+            wrong = hatchd("exec", "app.rebuild-index", "--pid", program.pid, "shop=7", "limit=many")
+            assert wrong.returncode == 1 and "/limit: must be an integer" in wrong.stdout + wrong.stderr
+            unknown = hatchd("exec", "app.nothing", "--pid", program.pid)
+            assert unknown.returncode == 1 and "has the hatch nothing" in unknown.stdout + unknown.stderr
+            assert "app.rebuild-index" in hatchd("exec", "app.hatches", "--pid", program.pid).stdout
+        finally:
+            ended(program)
