@@ -262,7 +262,8 @@ bool Follower::grown_file(Followed& file) {
   if (info.st_size < file.at) file.at = 0;  // cut by a rotation that copies
   bool grew = false;
   char buffer[65536];
-  for (int pieces = 0; pieces < 64; ++pieces) {
+  // No more at once than is kept: nothing is forgotten before it was searched.
+  for (std::size_t room = max_kept / 2; room >= sizeof buffer; room -= sizeof buffer) {
     const ssize_t n = ::pread(file.file.get(), buffer, sizeof buffer, file.at);
     if (n <= 0) break;
     file.at += n;
@@ -309,8 +310,10 @@ std::vector<Reported> Follower::look(const hatch::Run& run, Clock::time_point be
   Clock::time_point until = Clock::now() + waited_, grew = Clock::now();
   bool found = false;
   for (;;) {
+    bool more = false;
     for (Followed& followed : sources_) {
       if (!grow(followed)) continue;
+      more = true;
       grew = Clock::now();
       if (!stands_in(followed)) continue;
       followed.entry = entry_around(news_of(followed), wanted_);  // now: the next answer may not have it any more
@@ -319,6 +322,10 @@ std::vector<Reported> Follower::look(const hatch::Run& run, Clock::time_point be
       if (!std::exchange(found, true)) until = std::min(until, grew + elsewhere);
     }
     const Clock::time_point now = Clock::now();
+    if (more && now < until + (found ? 1s : 0s)) {
+      run.check();
+      continue;
+    }
     // An entry that is being written: the end of it is waited for, but not for ever.
     if (now >= until && (!found || now >= grew + quiet || now >= until + 1s)) break;
     (void)run.wait(run.cancel_fd(), 0, pace);  // throws when the run is cancelled

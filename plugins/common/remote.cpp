@@ -198,7 +198,8 @@ void Remote::begin() {
 bool Remote::receive() {
   bool changed = false;
   char piece[64 * 1024];
-  for (int pieces = 0; pieces < 64 && from_; ++pieces) {
+  // No more at once than is kept: nothing is forgotten before it was searched.
+  for (std::size_t room = max_kept / 2; room >= sizeof piece && from_; room -= sizeof piece) {
     const ssize_t n = ::read(from_.get(), piece, sizeof piece);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) break;

@@ -98,6 +98,7 @@ def world():
                 "refused": {"url": base + "/search?query={mark}", "headers": {"Authorization": "Bearer wrong"}, "within": "1s"},
                 "asked": {"command": ["/bin/grep", "-F", "-e", "{mark}", str(spool)]},
                 "followed": {"command": ["/usr/bin/tail", "-n", "20", "-F", str(spool)]},
+                "filed": {"file": str(spool)},
                 "broken": {"command": ["/bin/sh", "-c", "echo no such queue >&2; exit 3"], "within": "1s"},
                 "absent": {"command": ["/nowhere/program"], "within": "1s"},
                 "journaled": {"journal": str(journal), "within": "20s"},
@@ -146,6 +147,14 @@ def test_an_error_is_found_where_the_configuration_says(world, target):
     assert reported["where"] == where[target] and reported["after_ms"] >= 0
     assert f"reported in {where[target]} after" in answer["verdict"]
     wait_until("what looked to be gone", lambda: not programs(str(world.spool)))
+
+
+@pytest.mark.parametrize("target", ["filed", "followed"])
+def test_a_busy_log_hides_nothing(world, target):
+    answer = result(world.run("app.raise-error", {"target": target, "noise": 8}))
+    assert answer["reported"][0]["text"].startswith("shop: unhandled\nTraceback (most recent call last):"), answer["reported"]
+    assert answer["mark"] in answer["reported"][0]["text"]
+    os.truncate(world.spool, 0)
 
 
 @pytest.mark.skipif(not AM_ROOT or not os.path.exists(JOURNALD), reason="starts a journald in a mount namespace")

@@ -10,7 +10,7 @@ import urllib.parse
 
 import pytest
 
-from harness import AM_ROOT, HATCHD, Daemon, Program, wait_until
+from harness import AM_ROOT, HATCHD, Daemon, Program, all_processes, wait_until
 
 TARGET = """
 import signal, sys, time
@@ -260,6 +260,7 @@ LIMITED = {
     "cmd.spins": {"kind": "command", "timeout": "30s", "argv": ["/bin/sh", "-c", "while :; do :; done"], "limits": {"cpu": "1s"}},
     "cmd.who": {"kind": "command", "argv": ["/usr/bin/id"], "user": "nobody"},
     "cmd.nowho": {"kind": "command", "argv": ["/usr/bin/id"], "user": "no-such-user"},
+    "cmd.stays": {"kind": "command", "timeout": "1s", "user": "nobody", "argv": ["/bin/sh", "-c", "trap '' TERM; sleep 613 & sleep 613"]},
     "cmd.caps": {"kind": "command", "argv": ["/bin/cat", "/proc/self/status"], "user": "nobody"},
 }  # fmt: skip
 
@@ -286,6 +287,8 @@ def test_a_command_runs_as_its_user_where_that_is_granted():
         fields = dict(line.split(":\t", 1) for line in succeeded(daemon.run("cmd.caps"))["output"].splitlines() if ":\t" in line)
         assert {int(fields[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {0} and fields["NoNewPrivs"] == "1"
         assert set(fields["Groups"].split()) <= {"65534"}
+        assert "did not finish within its time limit" in failed(daemon.run("cmd.stays"))["detail"]
+        wait_until("what it started to be gone", lambda: not [p for p in all_processes() if p.title == "sleep 613"])
 
 
 def test_user_and_limits_are_checked_when_they_are_read(tmp_path):
