@@ -1,8 +1,10 @@
 """hatchkit by itself, against a process of its own. Runs under any Python from 3.8: python3 -m unittest, or pytest."""
 import contextlib
+import importlib.util
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import stat
@@ -12,6 +14,7 @@ import tempfile
 import time
 import unittest
 import unittest.mock
+import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 PACKAGE = HERE.parents[2] / "plugins/app/python"
@@ -322,6 +325,22 @@ class Conformance(Folder):
         self.assertEqual(found["catalogue"], "failed")
         self.assertEqual(found["unknown hatch"], "failed")
         self.assertEqual(found["socket is named after the process"], "ok")
+
+
+@unittest.skipUnless(importlib.util.find_spec("pip") and importlib.util.find_spec("setuptools") and importlib.util.find_spec("wheel"), "takes pip, setuptools and wheel")
+class Wheel(Folder):
+    def test_the_package_makes_a_wheel_with_all_of_it(self):
+        source = os.path.join(self.folder, "source")
+        shutil.copytree(str(PACKAGE), source, ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
+        pip = [sys.executable, "-m", "pip", "--no-cache-dir", "--disable-pip-version-check"]
+        # Nothing is fetched: the back end is the one that is installed, and there are no dependencies.
+        subprocess.check_output(
+            pip + ["wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", self.folder, source], stderr=subprocess.STDOUT
+        )
+        [wheel] = pathlib.Path(self.folder).glob("hatchkit-*-py3-none-any.whl")
+        inside = {name for name in zipfile.ZipFile(str(wheel)).namelist() if name.startswith("hatchkit/")}
+        written = {str(path.relative_to(PACKAGE)) for path in (PACKAGE / "hatchkit").rglob("*.py")}
+        self.assertEqual(inside, written)
 
 
 if __name__ == "__main__":
