@@ -50,7 +50,7 @@ struct Dump {
           "Reads from outside what the process was started with and what it has now: command line, environment, user, "
           "limits, capabilities, namespaces, control group, open descriptors, sockets with their peers, loaded "
           "libraries (and those that an upgrade has replaced under it), clock and time zone, and what its runtime "
-          "publishes of itself. The target is not stopped, and but for a JVM it takes no part.\n\n"
+          "publishes of itself. The target is not stopped, and but for a JVM and Node.js it takes no part.\n\n"
           "Without values=true the environment and the command line show names alone. Values of secrets are masked; "
           "reveal=NAME puts the named variables into an artifact, for administrators, and the audit keeps who "
           "asked.\n\n"
@@ -58,7 +58,7 @@ struct Dump {
           "another "
           "target.\n\n"
           "A JVM whose attach socket is open is asked for its system properties and flags; act=true opens one that is "
-          "not, by a SIGQUIT.\n\n"
+          "not, by a SIGQUIT. Node.js is asked for process.config where its inspector is open.\n\n"
           "The environment is the one that the process was started "
           "with: what it has set since is in its memory alone.",
       .effect = hatch::Effect::observe,

@@ -2,11 +2,14 @@
 #include "settings/runtime.hpp"
 
 #include <algorithm>
+#include <boost/json.hpp>
 #include <charconv>
 #include <cstring>
 
 #include "stack/jvm/attach.hpp"
 #include "stack/memory.hpp"
+#include "stack/node/inspector.hpp"
+#include "stack/node/listeners.hpp"
 
 namespace settings {
 namespace {
@@ -107,6 +110,42 @@ void ask_hotspot(const Subject& subject, Section& section) {
   section.add("flags", subject.mask.text(text));
 }
 
+// A row for each value that has no parts.
+void add_rows(const std::string& name, const boost::json::value& value, const Subject& subject, Section& section) {
+  constexpr std::size_t max_rows = 4096;
+  if (section.rows.size() >= max_rows) return;
+  if (const boost::json::object* object = value.if_object()) {
+    for (const auto& member : *object)
+      add_rows(name + "." + std::string(member.key()), member.value(), subject, section);
+  } else {
+    const boost::json::string* text = value.if_string();
+    section.rows.push_back({name, subject.mask.value(name, text ? std::string(*text) : boost::json::serialize(value))});
+  }
+}
+
+// How Node was built, and of what, where its inspector is open: nobody opens it for this.
+void ask_node(const Subject& subject, Section& section) {
+  Unheld hold{subject.run};
+  if (!stack::node::shares_network(subject.process, subject.process.pid))
+    return section.add("inspector", "not asked: the process is in another network namespace");
+  for (const stack::node::Listener& listener : stack::node::find_listeners(subject.process, subject.process.pid).own) {
+    stack::node::Inspector inspector{hold};
+    if (!listener.loopback || !inspector.find(listener.endpoint)) continue;
+    const auto said = inspector.evaluate("JSON.stringify({config: process.config, versions: process.versions})");
+    if (!said) return section.add("inspector", "asked in vain: " + inspector.error());
+    boost::system::error_code error;
+    const boost::json::value answer = boost::json::parse(*said, error);  // the target's own words: hostile
+    if (error || !answer.is_object()) return section.add("inspector", "it did not answer with JSON");
+    for (const char* part : {"config", "versions"})
+      if (const boost::json::value* value = answer.get_object().if_contains(part)) {
+        section.object.add(part, hatch::Raw{subject.mask.json(boost::json::serialize(*value))});
+        add_rows(part, *value, subject, section);
+      }
+    return;
+  }
+  section.add("inspector", "not asked: it is not open (node --inspect)");
+}
+
 }  // namespace
 
 // The format of java.util.Properties.store(): comments with '#', "key=value" with escapes by '\\', one a line.
@@ -179,6 +218,7 @@ Section runtime(const Subject& subject) {
   while (version.ends_with('.')) version.pop_back();
   section.add("kind", kind);
   if (!version.empty()) section.add("version", version);
+  if (kind == "node") ask_node(subject, section);
   if (kind == "jvm") {
     add_hotspot(subject, section);
     ask_hotspot(subject, section);

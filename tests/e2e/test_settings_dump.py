@@ -206,6 +206,25 @@ def test_a_jvm_is_asked_for_its_properties_and_flags(tmp_path_factory):
         pathlib.Path(f"/tmp/.java_pid{jvm.pid}").unlink(missing_ok=True)
 
 
+@pytest.mark.skipif(not shutil.which("node"), reason="takes Node.js")
+def test_node_is_asked_for_its_config_where_its_inspector_is_open():
+    script = "setInterval(() => {}, 1000); console.log('ready')"
+    for options in (["--inspect=127.0.0.1:0"], []):
+        with Program("node", *options, "-e", script, stdout=subprocess.PIPE) as node:
+            assert node.popen.stdout.readline() == b"ready\n"
+            with Daemon(node.pid) as daemon:
+                answer = daemon.run("settings.dump", {"sections": ["runtime"]})
+                assert answer.status == 200, answer
+                runtime = answer.json()["result"]["runtime"]
+            node.popen.stdout.close()
+            assert runtime["kind"] == "node"
+            if options:
+                expected = subprocess.run(["node", "-p", "JSON.stringify([process.config, process.versions])"], capture_output=True, check=True)
+                assert [runtime["config"], runtime["versions"]] == json.loads(expected.stdout)
+            else:
+                assert "it is not open" in runtime["inspector"] and "config" not in runtime
+
+
 def test_reveal_is_for_admins_goes_into_an_artifact_and_into_the_audit(shop):
     assert dump(shop, reveal=["DB_PASSWORD"]).status == 403
     answer = dump(shop, "admin", reveal=["DB_PASSWORD", "NOT_SET"])

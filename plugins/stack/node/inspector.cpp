@@ -233,6 +233,25 @@ void Inspector::resume(Agent& agent) {
     error_ = "the pause budget of " + std::to_string(hold_.max_pause().count()) + " us was used up";
 }
 
+std::optional<std::string> Inspector::evaluate(std::string_view expression) {
+  agents_.assign(1, {});
+  if (!socket_.upgrade(path_, Clock::now() + patience)) {
+    error_ = "the inspector did not accept a connection within " + std::to_string(patience.count()) + " ms";
+    return std::nullopt;
+  }
+  std::string parameters = "{\"returnByValue\":true,\"silent\":true,\"expression\":";
+  hatch::append_quoted(parameters, expression);
+  const auto reply = call(agents_.front(), "Runtime.evaluate", parameters + "}");
+  socket_.close();
+  if (!reply) {
+    if (error_.empty()) error_ = "the main thread did not answer: it is busy, or stopped by another debugger";
+    return std::nullopt;
+  }
+  const std::string_view result = member(member(*reply, "result"), "result");
+  if (text_of(member(result, "type")) != "string") return error_ = "the answer is no text", std::nullopt;
+  return text_of(member(result, "value"), std::size_t{1} << 20);
+}
+
 void Inspector::end_debugging(const Endpoint& endpoint) {
   if (!socket_.is_open() && (!find(endpoint) || !socket_.upgrade(path_, Clock::now() + patience))) return;
   if (agents_.empty()) agents_.emplace_back();

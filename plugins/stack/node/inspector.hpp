@@ -49,6 +49,8 @@ class Inspector {
   bool find(const Endpoint& endpoint);
   // Reads the stacks of all. False: it did not come to that, and error() says why.
   bool read();
+  // What an expression of JavaScript comes to in the main thread, where that is a string; nullopt: error() says why.
+  std::optional<std::string> evaluate(std::string_view expression);
   // Makes Node close its inspector, which ends the connection; on a new one where ours is gone. Whether it did is seen
   // by its socket.
   void end_debugging(const Endpoint& endpoint);
