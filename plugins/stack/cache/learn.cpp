@@ -118,35 +118,38 @@ int rank_of(const char* name, unsigned char info) {
 
 struct Named {
   Symbol symbol;
-  int rank;  // of several names at one address the highest is shown
+  unsigned char info;
 };
 
 // What becomes of a module's symbols.
 class Collected {
  public:
-  // `name` is that of `at` in the names. What names no code of the module is left out.
-  bool add(const Module& module, const GElf_Sym& symbol, std::uint64_t address, std::uint64_t bias, const char* name,
-           std::uint64_t at) {
+  // `name`: where it is in the names. What names no code of the module is left out.
+  bool add(const Module& module, const GElf_Sym& symbol, std::uint64_t address, std::uint64_t bias,
+           std::uint64_t name) {
     const auto type = GELF_ST_TYPE(symbol.st_info);
-    if (!*name || symbol.st_shndx == SHN_UNDEF || symbol.st_size == 0 || at > UINT32_MAX ||
+    if (symbol.st_shndx == SHN_UNDEF || symbol.st_size == 0 || name > UINT32_MAX ||
         (type != STT_FUNC && type != STT_GNU_IFUNC && type != STT_NOTYPE))
       return false;
     // A symbol that does not lie in its module is a lie.
     if (address < module.low || address >= module.high) return false;
     const std::uint64_t size = std::min<std::uint64_t>({symbol.st_size, module.high - address, UINT32_MAX});
-    found_.push_back({{address - bias, static_cast<std::uint32_t>(size), static_cast<std::uint32_t>(at)},
-                      rank_of(name, symbol.st_info)});
+    found_.push_back(
+        {{address - bias, static_cast<std::uint32_t>(size), static_cast<std::uint32_t>(name)}, symbol.st_info});
     return true;
   }
   void reserve(std::size_t count) { found_.reserve(count); }
 
-  std::vector<Symbol> sorted() {
-    std::sort(found_.begin(), found_.end(), [](const Named& a, const Named& b) {
-      return a.symbol.start != b.symbol.start ? a.symbol.start < b.symbol.start : a.rank < b.rank;
+  // Of several names at one address the one of the highest rank comes last, and is shown. The names of all others are
+  // not touched, which are megabytes.
+  std::vector<Symbol> sorted(const char* names) {
+    std::sort(found_.begin(), found_.end(), [names](const Named& a, const Named& b) {
+      if (a.symbol.start != b.symbol.start) return a.symbol.start < b.symbol.start;
+      return rank_of(names + a.symbol.name, a.info) < rank_of(names + b.symbol.name, b.info);
     });
     std::vector<Symbol> symbols;
     symbols.reserve(found_.size());
-    for (const auto& [symbol, rank] : found_) {
+    for (const auto& [symbol, info] : found_) {
       const bool alias = !symbols.empty() && symbols.back().start == symbol.start && symbols.back().size == symbol.size;
       if (alias) symbols.pop_back();
       symbols.push_back(symbol);
@@ -160,47 +163,52 @@ class Collected {
 
 // The file's own static symbols, whose names stay where they are: a hundred thousand of them are read in milliseconds.
 // The library's way of asking for one after the other takes ten times as long.
-bool collect_static(Elf* elf, const Module& module, std::uint64_t bias, Collected& collected, FileNames& names) {
+std::optional<std::vector<Symbol>> collect_static(Elf* elf, const Module& module, std::uint64_t bias,
+                                                  FileNames& names) {
   Elf_Scn* section = nullptr;
   GElf_Shdr header;
   do {
     section = elf_nextscn(elf, section);
-    if (!section || !gelf_getshdr(section, &header)) return false;
+    if (!section || !gelf_getshdr(section, &header)) return std::nullopt;
   } while (header.sh_type != SHT_SYMTAB);
   Elf_Scn* const text = elf_getscn(elf, header.sh_link);
   GElf_Shdr text_header;
   if (!text || !gelf_getshdr(text, &text_header) || text_header.sh_type != SHT_STRTAB ||
       ((header.sh_flags | text_header.sh_flags) & SHF_COMPRESSED) != 0)
-    return false;
+    return std::nullopt;
   Elf_Data* const symbols = elf_getdata(section, nullptr);
   Elf_Data* const strings = elf_getdata(text, nullptr);
-  if (!symbols || !strings || !strings->d_buf || strings->d_size == 0 || header.sh_entsize == 0) return false;
+  if (!symbols || !strings || !strings->d_buf || strings->d_size == 0) return std::nullopt;
   const std::string_view all{static_cast<const char*>(strings->d_buf), strings->d_size};
-  if (all.back() != '\0') return false;
-  const int count = static_cast<int>(std::min<std::uint64_t>(symbols->d_size / header.sh_entsize, max_symbols));
+  if (all.back() != '\0') return std::nullopt;
+  const int count = static_cast<int>(std::min<std::uint64_t>(symbols->d_size / sizeof(Elf64_Sym), max_symbols));
+  Collected collected;
   collected.reserve(static_cast<std::size_t>(count));
   for (int i = 1; i < count; ++i) {
     GElf_Sym symbol;
-    if (!gelf_getsym(symbols, i, &symbol) || symbol.st_name >= all.size()) continue;
-    collected.add(module, symbol, symbol.st_value + bias, bias, all.data() + symbol.st_name, symbol.st_name);
+    if (gelf_getsym(symbols, i, &symbol) && symbol.st_name != 0 && symbol.st_name < all.size())
+      collected.add(module, symbol, symbol.st_value + bias, bias, symbol.st_name);
   }
   names = {text_header.sh_offset, all.size()};
-  return true;
+  return collected.sorted(all.data());
 }
 
 // Those that the library finds: in separate debug files, in MiniDebugInfo, or the exported ones.
-void collect_found(Dwfl_Module* dwfl_module, const Module& module, std::uint64_t bias, Collected& collected,
-                   std::string& names) {
+std::vector<Symbol> collect_found(Dwfl_Module* dwfl_module, const Module& module, std::uint64_t bias,
+                                  std::string& names) {
+  Collected collected;
   const int count = std::min(dwfl_module_getsymtab(dwfl_module), max_symbols);
   for (int i = 1; i < count && names.size() < max_names; ++i) {
     GElf_Sym symbol;
     GElf_Addr address = 0;
     GElf_Word section = SHN_UNDEF;
     const char* const name = dwfl_module_getsym_info(dwfl_module, i, &symbol, &address, &section, nullptr, nullptr);
-    if (!name || section == SHN_UNDEF || !collected.add(module, symbol, address, bias, name, names.size())) continue;
+    if (!name || !*name || section == SHN_UNDEF || !collected.add(module, symbol, address, bias, names.size()))
+      continue;
     names.append(name, ::strnlen(name, demangled_limit));
     names += '\0';
   }
+  return collected.sorted(names.data());
 }
 
 }  // namespace
@@ -234,13 +242,12 @@ void Learner::symbols(ModuleTable& table) {
   Elf* const elf = dwfl_module ? dwfl_module_getelf(dwfl_module, &bias) : nullptr;
   if (!elf) return table.set_symbols({}, {}, {}, false);
   table.set_bias(bias);
-  Collected collected;
   std::string names;
   FileNames file_names;
-  if (!module.file || !collect_static(elf, module, bias, collected, file_names))
-    collect_found(dwfl_module, module, bias, collected, names);
+  auto symbols = module.file ? collect_static(elf, module, bias, file_names) : std::nullopt;
+  if (!symbols) symbols = collect_found(dwfl_module, module, bias, names);
   const auto file = module.file ? go::ElfFile::open(module.file.get()) : std::nullopt;
-  table.set_symbols(collected.sorted(), std::move(names), file_names, file && go::Table::of(*file));
+  table.set_symbols(std::move(*symbols), std::move(names), file_names, file && go::Table::of(*file));
   for (const std::string& path : unwinder_.debug_files(module)) table.add_witness(path);
 }
 
