@@ -31,7 +31,7 @@ Result<void> keep_own_rights(const Task& task, pid_t parent) {
     else
       less = true;
   }
-  return less ? rights::lower(own, task.filter, parent) : rights::die_with(parent);
+  return less ? rights::lower(own, task.filter, parent) : Result<void>{};
 }
 
 }  // namespace
@@ -60,12 +60,9 @@ void perform(Task& task) {
   host.call();
 }
 
-void run_process(Task& task, pid_t parent) {
+void leave_plugin_process(pid_t parent) {
   // A session of its own: what the hatch starts can be found by it, and no terminal signal reaches the run.
   ::setsid();
-  const std::string title = "hatchd: run " + task.id;
-  rights::set_title(title);
-  log::start("run " + task.id);
   // What its plugin process ignores for its own sake (own_signals()). SIGPIPE stays ignored: a peer that hangs up is an
   // error to report (EPIPE), not the end of the run.
   for (const int number : {SIGHUP, SIGINT, SIGQUIT}) ::signal(number, SIG_DFL);
@@ -75,7 +72,12 @@ void run_process(Task& task, pid_t parent) {
   // A core of this process would hold what it read from the target.
   const rlimit no_core{0, 0};
   ::setrlimit(RLIMIT_CORE, &no_core);
+  if (!rights::die_with(parent)) ::_exit(0);
+}
 
+void run_process(Task& task, pid_t parent) {
+  rights::set_title("hatchd: run " + task.id);
+  log::start("run " + task.id);
   if (auto done = keep_own_rights(task, parent); !done) {
     task.channel.send("closing", {{"status", "broken"}, {"problem", to_json(done.error())}});
     ::_exit(0);

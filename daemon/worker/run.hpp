@@ -48,7 +48,7 @@ struct OpenProcess {
 hatch_process facts_of(const boost::json::object& process);
 
 struct Task {
-  std::string id, format = "json", target_name;
+  std::string id, key, format = "json", target_name;  // key: Hatch::key(), or the derived hatch's
   const Hatch* hatch = nullptr;
   bool preflight = false;
   boost::json::object params, configuration, profile, caller;
@@ -67,7 +67,8 @@ struct Task {
 // Calls the hatch in this very process and sends its answer.
 void perform(Task& task);
 
-// The life of a forked run: makes the process its own, performs, exits. `parent` is the plugin process.
+// The life of a forked run: leaves its plugin process's ways, then performs and exits. `parent` is the plugin process.
+void leave_plugin_process(pid_t parent);
 [[noreturn]] void run_process(Task& task, pid_t parent);
 
 }  // namespace hatchd::worker

@@ -4,14 +4,12 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
 #include <cerrno>
-#include <new>
 #include <set>
 
 #include "base/json.hpp"
@@ -42,11 +40,6 @@ void wipe(json::value& value) {
   }
 }
 
-PauseBoard* new_board() {
-  void* page = ::mmap(nullptr, sizeof(PauseBoard), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  return page == MAP_FAILED ? nullptr : new (page) PauseBoard;
-}
-
 // Who may not has no use for the descriptor.
 bool may_enter_networks() {
   const auto held = rights::capabilities();
@@ -56,10 +49,6 @@ bool may_enter_networks() {
 tl::unexpected<Problem> not_allowed(std::string detail) { return refuse("internal", std::move(detail)); }
 
 }  // namespace
-
-Runs::Active::~Active() {
-  if (task.board) ::munmap(task.board, sizeof(PauseBoard));
-}
 
 Runs::Runs(const Plugin& plugin, Allowance allowance, link::Channel& front, std::vector<int> foreign)
     : plugin_(plugin), allowance_(std::move(allowance)), front_(front), foreign_(std::move(foreign)) {}
@@ -83,7 +72,8 @@ Result<std::unique_ptr<Runs::Active>> Runs::admit(link::Message& message) const 
   const std::string kind = text_of(body, "kind");
   const std::string key = kind.empty() ? text_of(body, "hatch") : text_of(body, "hatch") + ' ' + kind;
   const auto derived = allowance_.derived.find(key);
-  task.hatch = derived == allowance_.derived.end() ? plugin_.find(key) : &derived->second.hatch;
+  task.key = key;
+  task.hatch = hatch_of(key);
   // A member of a family ("app.reindex", run by "app.call") may have limits of its own, where the configuration names it.
   const std::string as = text_of(body, "as");
   auto limits = allowance_.hatches.find(key);
@@ -137,10 +127,12 @@ Result<std::unique_ptr<Runs::Active>> Runs::admit(link::Message& message) const 
   if (task.hatch->has_flag(HATCH_INTERACTIVE) && message.fds.size() > 1) task.stream = std::move(message.fds[1]);
   task.cache_fd = allowance_.cache.get();
   task.filter = allowance_.filter;
-  task.cancel = UniqueFd{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-  task.board = new_board();
-  if (!task.cancel || !task.board) return refuse("internal", "no descriptor or memory left for a run");
   return active;
+}
+
+const Hatch* Runs::hatch_of(const std::string& key) const {
+  const auto derived = allowance_.derived.find(key);
+  return derived == allowance_.derived.end() ? plugin_.find(key) : &derived->second.hatch;
 }
 
 void Runs::start(link::Message& message) {
@@ -278,34 +270,76 @@ void Runs::file_answer(Active& active, link::Message& message) {
 void Runs::launch(Iterator at) {
   Active& active = *at->second;
   active.task.deadline = now() + active.timeout;
-  UniqueFd errors = active.errors.open();
-  if (!errors) return refuse_run(at->first, Problem{"internal", "no descriptor left for a run: " + errno_text(errno)});
-  const pid_t parent = ::getpid();
-  const pid_t pid = ::fork();
-  if (pid < 0) return refuse_run(at->first, Problem{"internal", "fork: " + errno_text(errno)});
-  if (pid == 0) become_run(active, parent, std::move(errors));
+  if (!hand_to_spare(active) && !fork_run(active))
+    return refuse_run(at->first, Problem{"internal", "no process for a run: " + errno_text(errno)});
 
-  active.pid = pid;
+  used_ = true;
   active.phase = Phase::running;
   // From here on these belong to the run alone: the other end of its channel shall see it end.
   active.task.channel.close();
   active.task.stream.reset();
   active.task.processes.clear();
-  json::object body{{"run", at->first}, {"pid", pid}};
+  json::object body{{"run", at->first}, {"pid", active.process.pid}};
   if (!active.target.empty()) body["target"] = active.target;
   front_.send("started", std::move(body));
 }
 
-void Runs::become_run(Active& own, pid_t parent, UniqueFd errors) {
+bool Runs::hand_to_spare(Active& active) {
+  if (spare_.pid < 0 || !send_task(spare_.channel, active.task)) return false;
+  active.process = std::exchange(spare_, {});
+  return true;
+}
+
+bool Runs::fork_run(Active& active) {
+  UniqueFd errors = active.process.prepare();
+  if (!errors) return false;
+  const pid_t parent = ::getpid();
+  active.process.pid = ::fork();
+  if (active.process.pid != 0) return active.process.pid > 0;
+  active.task.cancel = std::move(active.process.cancel);
+  active.task.board = active.process.board;
+  become_child(std::move(errors), &active);
+  leave_plugin_process(parent);
+  run_process(active.task, parent);
+}
+
+void Runs::make_spare() {
+  UniqueFd errors = spare_.prepare();
+  auto [ours, theirs] = link::Channel::pair();
+  const pid_t parent = ::getpid();
+  const pid_t pid = errors && ours ? ::fork() : -1;
+  if (pid == 0) {
+    Task task;
+    task.cancel = std::move(spare_.cancel);
+    task.board = std::exchange(spare_.board, nullptr);
+    ours.reset();
+    become_child(std::move(errors), nullptr);
+    leave_plugin_process(parent);
+    wait_for_task(link::Channel{std::move(theirs)}, std::move(task), parent);
+  }
+  if (pid < 0) {
+    spare_ = {};
+    used_ = false;  // not again before the next run, which will fork
+    return;
+  }
+  spare_.pid = pid;
+  spare_.channel = link::Channel{std::move(ours)};
+}
+
+// In a forked process: what it has of its plugin process and must not keep. `own`: the run that it will be, if it is known.
+void Runs::become_child(UniqueFd errors, const Active* own) {
   ::dup2(errors.get(), STDOUT_FILENO);
   ::dup2(errors.get(), STDERR_FILENO);
   errors.reset();
-  own.errors = {};
   for (const int fd : foreign_) ::close(fd);
   front_.close();
   targets_.close();
-  for (auto& [id, other] : runs_)
-    if (other.get() != &own) other.reset();
+  spare_ = {};
+  for (auto& [id, active] : runs_) {
+    active->process.errors = {};
+    active->process.channel.close();
+    if (active.get() != own) active.reset();
+  }
   json::value profiles = std::move(allowance_.profiles);
   wipe(profiles);
   json::value logs = std::move(allowance_.logs);
@@ -314,7 +348,22 @@ void Runs::become_run(Active& own, pid_t parent, UniqueFd errors) {
     json::value others = std::move(derived.configuration);
     wipe(others);
   }
-  run_process(own.task, parent);
+}
+
+// The life of a spare: what it will write to it copies now. With the plugin process it ends.
+void Runs::wait_for_task(link::Channel channel, Task task, pid_t parent) {
+  rights::set_title("hatchd: spare " + plugin_.name());
+  pages_.own();
+  channel.send("spare");
+  link::Message message;
+  if (channel.wait(message, -1) != link::Received::message || !take_task(message, task)) ::_exit(0);
+  task.hatch = hatch_of(task.key);
+  task.cache_fd = allowance_.cache.get();
+  task.filter = allowance_.filter;
+  message = {};
+  channel.close();
+  if (!task.hatch) ::_exit(0);
+  run_process(task, parent);
 }
 
 void Runs::cancel(const std::string& run) {
@@ -332,15 +381,15 @@ void Runs::ask(Active& active, const char* why) {
   if (active.asked) return;
   active.asked = why;
   active.kill_at = now() + allowance_.grace;
-  ::eventfd_write(active.task.cancel.get(), 1);
+  ::eventfd_write(active.process.cancel.get(), 1);
 }
 
 void Runs::kill(Active& active) {
   active.killed = true;
   active.kill_at = SteadyTime::max();
   // The process first: it is our child and not reaped, so the number is its own; then the rest of its group.
-  ::kill(active.pid, SIGKILL);
-  ::kill(-active.pid, SIGKILL);
+  ::kill(active.process.pid, SIGKILL);
+  ::kill(-active.process.pid, SIGKILL);
 }
 
 void Runs::stop(std::chrono::milliseconds grace) {
@@ -375,7 +424,7 @@ SteadyTime Runs::tick() {
     if (at >= active->task.deadline) ask(*active, "deadline");
     // A pause that begins now is too long after its limit, so there is no need to look again before that.
     if (!active->target.empty() && !active->killed) {
-      const std::int64_t since = active->task.board->since_ns, clock = monotonic_ns();
+      const std::int64_t since = active->process.board->since_ns, clock = monotonic_ns();
       const std::int64_t left = active->pause_limit_ns - (since == 0 ? 0 : clock - since);
       if (left <= 0) {
         active->asked = "pause";
@@ -394,13 +443,23 @@ SteadyTime Runs::tick() {
   return next;
 }
 
-void Runs::add_errors(std::vector<pollfd>& entries) const {
+void Runs::add_fds(std::vector<pollfd>& entries) const {
   for (const auto& [id, active] : runs_)
-    if (active->errors.fd() >= 0) entries.push_back({active->errors.fd(), POLLIN, 0});
+    if (active->process.errors.fd() >= 0) entries.push_back({active->process.errors.fd(), POLLIN, 0});
+  if (spare_.channel) entries.push_back({spare_.channel.fd(), POLLIN, 0});
 }
 
-void Runs::read_errors() {
-  for (const auto& [id, active] : runs_) active->errors.read(id);
+void Runs::read_fds() {
+  for (const auto& [id, active] : runs_) active->process.errors.read(id);
+  link::Message message;
+  if (!spare_.channel) return;
+  switch (spare_.channel.receive(message)) {
+    case link::Received::nothing: break;
+    // It has copied what we share: the rest is ours again at less than a copy of each page.
+    case link::Received::message: pages_.own(); break;
+    case link::Received::ended:
+    case link::Received::broken: spare_.channel.close(); break;
+  }
 }
 
 // ---- the end
@@ -409,8 +468,9 @@ void Runs::read_errors() {
 void Runs::children_changed() {
   int status = 0;
   for (pid_t pid; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+    if (pid == spare_.pid) spare_ = {};
     const auto at = std::find_if(runs_.begin(), runs_.end(), [&](const auto& entry) {
-      return entry.second->pid == pid && entry.second->phase == Phase::running;
+      return entry.second->process.pid == pid && entry.second->phase == Phase::running;
     });
     if (at == runs_.end()) continue;  // what a run had left behind
     Active& active = *at->second;
@@ -419,7 +479,7 @@ void Runs::children_changed() {
     active.status = active.by_signal ? WTERMSIG(status) : WEXITSTATUS(status);
     active.give_up = now() + sweep_patience;
     // It died while it held the target: that pause ended with it.
-    PauseBoard& board = *active.task.board;
+    PauseBoard& board = *active.process.board;
     if (board.since_ns != 0)
       board.longest_ns = std::max<std::int64_t>(board.longest_ns, monotonic_ns() - board.since_ns);
   }
@@ -431,9 +491,9 @@ void Runs::children_changed() {
 bool Runs::leftovers_killed() {
   siginfo_t any{};
   if (::waitid(P_ALL, 0, &any, WEXITED | WNOHANG | WNOWAIT) != 0 && errno == ECHILD) return true;  // mostly
-  std::set<pid_t> living;
+  std::set<pid_t> living{spare_.pid};
   for (const auto& [id, active] : runs_)
-    if (active->phase == Phase::running) living.insert(active->pid);
+    if (active->phase == Phase::running) living.insert(active->process.pid);
   bool none = true;
   for (const pid_t pid : children_of_this_process()) {
     if (living.contains(pid) || living.contains(::getsid(pid))) continue;
@@ -454,7 +514,7 @@ void Runs::sweep() {
       continue;
     }
     if (!none) log::warning("what a run left behind does not die", {{"run", at->first}});
-    at->second->errors.finish(at->first);
+    at->second->process.errors.finish(at->first);
     report_ended(at->first, active);
     at = runs_.erase(at);
   }
@@ -466,7 +526,7 @@ void Runs::report_ended(const std::string& id, const Active& active) {
                     {"status", active.status},
                     {"asked", nullptr},
                     {"killed", active.killed},
-                    {"longest_pause_us", active.task.board->longest_ns / 1000}};
+                    {"longest_pause_us", active.process.board->longest_ns / 1000}};
   if (active.asked) body["asked"] = active.asked;
   front_.send("ended", std::move(body));
 }

@@ -18,8 +18,9 @@
 #include <utility>
 #include <vector>
 
+#include "worker/pages.hpp"
 #include "worker/run.hpp"
-#include "worker/standard_error.hpp"
+#include "worker/spare.hpp"
 
 namespace hatchd::worker {
 
@@ -56,14 +57,18 @@ class Runs {
   Runs(const Plugin& plugin, Allowance allowance, link::Channel& front, std::vector<int> foreign);
   ~Runs();
 
-  void start(link::Message& message);                   // from the front
-  void cancel(const std::string& run);                  // from the front
-  void use_targets(link::Channel channel);              // from the supervisor
-  int targets_fd() const { return targets_.fd(); }      // -1: none
-  void read_targets();                                  // when it is readable
-  void children_changed();                              // on SIGCHLD
-  void add_errors(std::vector<pollfd>& entries) const;  // where runs write to
-  void read_errors();                                   // when one of those is readable
+  void start(link::Message& message);                // from the front
+  void cancel(const std::string& run);               // from the front
+  void use_targets(link::Channel channel);           // from the supervisor
+  int targets_fd() const { return targets_.fd(); }   // -1: none
+  void read_targets();                               // when it is readable
+  void children_changed();                           // on SIGCHLD
+  void add_fds(std::vector<pollfd>& entries) const;  // where runs write to, and where the spare says that it is there
+  void read_fds();                                   // when one of those is readable
+
+  // To be called when there is nothing to do: makes the process of the next run, if there were any so far.
+  bool wants_spare() const { return used_ && runs_.empty() && spare_.pid < 0 && !stopping_; }
+  void make_spare();
 
   // Asks every run to end, and lets no new one start. Without `grace` they are killed at once.
   void stop(std::chrono::milliseconds grace);
@@ -80,17 +85,14 @@ class Runs {
     std::uint64_t tag = 0;                                      // of the question to targets that is open
     std::vector<std::pair<std::size_t, std::uint32_t>> wanted;  // process, HATCH_FILE_…; answered from the back
     SteadyTime give_up{};                                       // opening, fetching, sweeping: no longer than this
-    pid_t pid = -1;
+    RunProcess process;
     std::int64_t pause_limit_ns = 0;
     SteadyTime kill_at = SteadyTime::max();
     const char* asked = nullptr;  // why it shall end
     bool killed = false, by_signal = false;
     int status = 0;
     boost::json::object target;  // of `started`
-    StandardError errors;
     std::chrono::milliseconds timeout{};
-
-    ~Active();
   };
   using Iterator = std::map<std::string, std::unique_ptr<Active>>::iterator;
 
@@ -100,7 +102,11 @@ class Runs {
   void next_file(Iterator at);
   void file_answer(Active& active, link::Message& message);
   void launch(Iterator at);
-  [[noreturn]] void become_run(Active& own, pid_t parent, UniqueFd errors);
+  bool hand_to_spare(Active& active);
+  bool fork_run(Active& active);
+  void become_child(UniqueFd errors, const Active* own);
+  [[noreturn]] void wait_for_task(link::Channel channel, Task task, pid_t parent);
+  const Hatch* hatch_of(const std::string& key) const;
   void ask(Active& active, const char* why);
   void kill(Active& active);
   void sweep();
@@ -115,6 +121,9 @@ class Runs {
   std::vector<int> foreign_;
   std::map<std::string, std::unique_ptr<Active>> runs_;
   std::uint64_t last_tag_ = 0;
+  Pages pages_;
+  RunProcess spare_;   // of the next run
+  bool used_ = false;  // there was a run
   bool stopping_ = false;
 };
 

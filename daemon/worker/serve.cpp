@@ -142,15 +142,19 @@ class Server {
                                 {signals_, POLLIN, 0},
                                 {runs_.targets_fd(), POLLIN, 0}};
     const std::size_t own = entries.size();
-    runs_.add_errors(entries);
+    runs_.add_fds(entries);
     int timeout = -1;
     if (until != SteadyTime::max()) {
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now()).count();
       timeout = static_cast<int>(std::clamp<std::int64_t>(left, 0, 3'600'000));
     }
-    if (::poll(entries.data(), entries.size(), timeout) <= 0) return;
+    if (runs_.wants_spare()) {
+      if (::poll(entries.data(), entries.size(), 0) == 0) return runs_.make_spare();
+    } else if (::poll(entries.data(), entries.size(), timeout) <= 0) {
+      return;
+    }
     if (std::any_of(entries.begin() + own, entries.end(), [](const pollfd& entry) { return entry.revents != 0; }))
-      runs_.read_errors();
+      runs_.read_fds();
     if (entries[2].revents) read_signals();
     if (entries[3].revents && runs_.targets_fd() == entries[3].fd) runs_.read_targets();
     if (entries[1].revents) read(supervisor_, &Server::supervisor_says);

@@ -40,18 +40,19 @@ def of_daemon():
 
 @pytest.fixture
 def own(demo):
-    """A daemon of the test's own, with a plugin process."""
+    """A daemon of the test's own, with a plugin process and the spare that it makes when it has nothing else to do."""
     with Daemon(demo.pid) as private:
         assert private.run("stack.dump").status == 200
+        wait_until("the spare", lambda: "hatchd: spare stack" in {p.title for p in descendants(private.pid)})
         yield private
 
 
 
 def test_names_in_ps(own):
     titles = sorted(p.title for p in descendants(own.pid) if p.pid != own.pid)
-    assert titles == ["hatchd: front", "hatchd: plugin stack", "hatchd: targets"]
+    assert titles == ["hatchd: front", "hatchd: plugin stack", "hatchd: spare stack", "hatchd: targets"]
     comms = {p.status()["Name"] for p in descendants(own.pid)}
-    assert comms == {"hatchd", "hatchd: front", "hatchd: targets", "hatchd: plugin"}  # 15 bytes, the last a space
+    assert comms == {"hatchd", "hatchd: front", "hatchd: targets", "hatchd: plugin", "hatchd: spare s"}  # 15 bytes, the last a space
 
 
 def table_of(daemon):
@@ -62,12 +63,12 @@ def table_of(daemon):
 
 def test_every_process_has_the_documented_rights_and_no_more(own):
     expected = documented()
-    assert len(expected) == 5
+    assert len(expected) == 6
     seen = set()
     for name, process, status in table_of(own):
         seen.add(name)
         wanted = {CAPABILITIES[c] for c in expected[name][1] & of_daemon()} if AM_ROOT else set()
-        if name == "hatchd: plugin stack" and AM_ROOT:
+        if name in ("hatchd: plugin stack", "hatchd: spare stack") and AM_ROOT:
             assert process.capabilities() <= wanted and CAPABILITIES["sys_ptrace"] in process.capabilities(), name
         else:
             assert process.capabilities() == wanted, name
@@ -77,7 +78,7 @@ def test_every_process_has_the_documented_rights_and_no_more(own):
             assert int(status["CapBnd"], 16) == int(status["CapPrm"], 16), name
         assert status["NoNewPrivs"] == "1", name
         assert status["Seccomp"] == "2", name
-    assert seen == {"hatchd", "hatchd: front", "hatchd: targets", "hatchd: plugin stack"}
+    assert seen == {"hatchd", "hatchd: front", "hatchd: targets", "hatchd: plugin stack", "hatchd: spare stack"}
 
 
 @needs_root

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <thread>
 
 #include "base/json.hpp"
@@ -235,6 +236,61 @@ TEST_CASE("a run has its own session, name and few descriptors") {
   // stdin, stdout, stderr, the run channel and the cancellation; the one that reads /proc is closed again.
   CHECK(result.at("descriptors").as_array().size() == 5);
   CHECK(std::string(result.at("title").as_string()).find("hatchd: run ") == 0);
+}
+
+namespace {
+
+// The process that waits for the next run: the only child that is left.
+pid_t spare_of(const PluginUnderTest& plugin) {
+  const std::string number = std::to_string(plugin.process.pid);
+  for (int i = 0; i < 500; ++i) {
+    pid_t pid = -1;
+    std::ifstream("/proc/" + number + "/task/" + number + "/children") >> pid;
+    std::string title;
+    std::getline(std::ifstream("/proc/" + std::to_string(pid) + "/cmdline") >> std::ws, title);
+    if (title.starts_with("hatchd: spare probe")) return pid;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return -1;
+}
+
+}  // namespace
+
+TEST_CASE("the next run gets the process that was forked ahead, and all that a forked one gets") {
+  PluginUnderTest plugin{"probe"};
+  plugin.target_processes = 2;
+  const json::object target{{"target", "web"}, {"processes", "all"}};
+  json::object first = plugin.run("probe.target", {}, target).result();
+  const pid_t spare = spare_of(plugin);
+  REQUIRE(spare > 0);
+  Seen seen = plugin.run("probe.target", {}, target);
+  REQUIRE(seen.state() == "succeeded");
+  CHECK(seen.started.at("pid") == spare);
+  json::object second = seen.result();
+  for (json::object* result : {&first, &second}) {  // but for what is of its moment
+    result->erase("held_us");
+    for (json::value& process : result->at("processes").as_array()) process.as_object().erase("stat");
+  }
+  CHECK(first == second);
+
+  REQUIRE(spare_of(plugin) > 0);
+  seen = plugin.run("probe.environment");
+  CHECK(seen.result().at("session") == seen.result().at("pid"));
+  CHECK(seen.result().at("parent") == plugin.process.pid);
+  CHECK(seen.result().at("descriptors").as_array().size() == 5);
+  CHECK(std::string(seen.result().at("title").as_string()).find("hatchd: run ") == 0);
+}
+
+TEST_CASE("a spare that was killed is no run's misfortune") {
+  PluginUnderTest plugin{"probe"};
+  CHECK(plugin.run("probe.echo").state() == "succeeded");
+  const pid_t spare = spare_of(plugin);
+  REQUIRE(spare > 0);
+  ::kill(spare, SIGKILL);
+  const auto gone = [&] { return ::access(("/proc/" + std::to_string(spare)).c_str(), F_OK) != 0; };
+  for (int i = 0; i < 500 && !gone(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  REQUIRE(gone());
+  CHECK(plugin.run("probe.echo").state() == "succeeded");
 }
 
 TEST_CASE("a run has the capabilities that its hatch declares, until it drops them") {

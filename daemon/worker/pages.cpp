@@ -1,0 +1,58 @@
+#include "worker/pages.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <fstream>
+#include <string>
+
+namespace hatchd::worker {
+
+namespace {
+
+#ifndef MADV_POPULATE_WRITE
+constexpr int MADV_POPULATE_WRITE = 23;  // linux/mman.h; glibc 2.35 names it
+#endif
+
+constexpr std::uintptr_t page = 4096;  // a smaller one than the machine's does no harm: madvise(2) refuses it
+
+void populate(std::uintptr_t begin, std::uintptr_t end) {
+  // The address came from the kernel, as a number.
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE);  // NOLINT
+}
+
+}  // namespace
+
+Pages::Pages() {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    // proc_pid_maps(5): begin-end rwxp …
+    Range range;
+    char rights[5] = {};
+    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " %4s", &range.begin, &range.end, rights) != 3) continue;
+    if (std::string(rights) != "rw-p") continue;
+    if (line.ends_with("[heap]"))
+      heap_ = range;
+    else if (line.ends_with("[stack]"))
+      stack_ = range;
+    else if (range.end - range.begin <= max_mapping)
+      ranges_.push_back(range);
+  }
+}
+
+void Pages::own() const {
+  for (const Range& range : ranges_) populate(range.begin, range.end);
+  if (heap_.begin != 0) {
+    const auto end = reinterpret_cast<std::uintptr_t>(::sbrk(0)) & ~(page - 1);  // it has grown since, or shrunk
+    populate(heap_.begin, std::min(end, heap_.begin + max_mapping));
+  }
+  if (stack_.begin != 0) {
+    const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) & ~(page - 1);
+    populate(std::max(stack_.begin, here - stack), stack_.end);
+  }
+}
+
+}  // namespace hatchd::worker
