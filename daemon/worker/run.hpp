@@ -47,6 +47,7 @@ struct OpenProcess {
 // Reads a PROCESS of link/protocol.hpp.
 hatch_process facts_of(const boost::json::object& process);
 
+// Each member reaches a run that was forked ahead by send_task() and take_task() (spare.hpp).
 struct Task {
   std::string id, key, format = "json", target_name;  // key: Hatch::key(), or the derived hatch's
   const Hatch* hatch = nullptr;

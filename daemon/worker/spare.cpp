@@ -73,6 +73,7 @@ bool send_task(link::Channel& channel, const Task& task) {
                        {"configuration", task.configuration},
                        {"profile", task.profile},
                        {"caller", task.caller},
+                       {"log", task.log},
                        {"counted", task.processes_counted},
                        {"deadline_ns", task.deadline.time_since_epoch() / std::chrono::nanoseconds(1)},
                        {"max_pause_us", task.max_pause_us},
@@ -99,6 +100,7 @@ bool take_task(link::Message& message, Task& task) {
   task.configuration = object("configuration");
   task.profile = object("profile");
   task.caller = object("caller");
+  task.log = object("log");
   task.processes_counted = number_of(body, "counted");
   task.deadline = SteadyTime{std::chrono::nanoseconds{number_of(body, "deadline_ns")}};
   task.max_pause_us = static_cast<std::uint64_t>(number_of(body, "max_pause_us"));
