@@ -286,8 +286,9 @@ class Supervisor {
     json::object hatches = enabled_hatches(catalogue, plugin.name, config);
     if (plugin.name == recipe_plugin) add_recipes(hatches, config);
     json::object logs = has_flag(plugin, "target-log") ? logs_of(config) : json::object{};
-    // Only packaged plugins may start programs: recipes, and what reads a log by a program.
-    const bool launcher = plugin.packaged && (plugin.name == recipe_plugin || need_programs(logs));
+    // Two packaged plugins may start programs: recipes, and app where it reads a log by one.
+    const bool launcher =
+        plugin.packaged && (plugin.name == recipe_plugin || (plugin.name == "app" && need_programs(logs)));
     return {{"hatches", std::move(hatches)},
             {"configuration", plugin.configuration},
             {"profiles", plugin.profiles},

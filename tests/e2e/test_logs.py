@@ -11,7 +11,7 @@ import urllib.parse
 
 import pytest
 
-from harness import AM_ROOT, HATCHD, Daemon, all_processes, wait_until
+from harness import AM_ROOT, HATCHD, Daemon, Process, all_processes, wait_until
 from test_app import APPS, alive, environment_for, folder_for, listed_with, result
 
 JOURNALD = "/lib/systemd/systemd-journald"
@@ -100,6 +100,7 @@ def world():
                 "followed": {"command": ["/usr/bin/tail", "-n", "20", "-F", str(spool)]},
                 "filed": {"file": str(spool)},
                 "broken": {"command": ["/bin/sh", "-c", "echo no such queue >&2; exit 3"], "within": "1s"},
+                "asleep": {"command": ["/bin/sleep", "617"], "within": "60s"},
                 "absent": {"command": ["/nowhere/program"], "within": "1s"},
                 "journaled": {"journal": str(journal), "within": "20s"},
             }
@@ -205,6 +206,24 @@ def test_what_is_looked_for_stays_data(world, nasty):
         if target == "asked" and "\n" in nasty:
             continue  # to grep, lines are several patterns
         assert answer.status == 200, answer
+
+
+@pytest.mark.skipif(not AM_ROOT, reason="reads what the kernel says of other processes")
+def test_what_looks_for_it_has_no_rights(world):
+    """While a program looks, it and the process that started it have no capability, and no way to get one."""
+    run = world.start_run("app.raise-error", {"target": "asleep"})
+    try:
+        [program] = wait_until("the program", lambda: programs("sleep 617"))
+        parent = Process(program.parent)
+        assert parent.title.startswith("hatchd: run"), parent
+        for process in (program, parent):
+            fields = process.status()
+            assert process.capabilities() == set() and int(fields["CapAmb"], 16) == 0 and int(fields["CapInh"], 16) == 0
+            assert fields["NoNewPrivs"] == "1" and fields["Seccomp"] == "2" and fields["Uid"].split()[0] != "0"
+    finally:
+        assert world.ask("DELETE", f"/v1/runs/{run}").status in (200, 202, 204)
+    assert world.ended(run)["state"] == "cancelled"
+    wait_until("it to be gone", lambda: not programs("sleep 617"))
 
 
 def test_the_token_is_shown_nowhere(world):
