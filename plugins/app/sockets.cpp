@@ -126,12 +126,10 @@ std::vector<Door> find_doors(const hatch::Run& run, int connections) {
     door.process = processes[i];
     const int pid =
         inner_pid(stack::read_below(door.process.proc_fd, "status", max_status).value_or(""), door.process.pid);
-    const stack::UniqueFd root{::openat(door.process.proc_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC)};
-    if (!root) {
-      lacks(door, "its root directory", errno, "sys_ptrace",
-            "give hatchd the capability sys_ptrace, or run it as the target's user");
-      continue;
-    }
+    stack::UniqueFd root{::openat(door.process.proc_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    const int closed = root ? 0 : errno;
+    // Without that right: a folder that both see at the same place. Who serves there is checked in any case.
+    if (!root) root = stack::UniqueFd{::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)};
     const stack::UniqueFd environment{run.target_file(i, HATCH_FILE_ENVIRONMENT)};
     const std::string configured =
         environment ? hatch_dir(stack::read_all(environment.get(), max_environment).value_or("")) : "";
@@ -140,6 +138,9 @@ std::vector<Door> find_doors(const hatch::Run& run, int connections) {
     const std::string name = std::to_string(pid) + ".sock";
     for (const std::string& folder : folders)
       if (try_folder(door, root.get(), folder, name, connections)) break;
+    if (closed != 0 && !door.usable() && door.path.empty())
+      lacks(door, "its root directory", closed, "sys_ptrace",
+            "give hatchd the capability sys_ptrace, or run it as the target's user");
   }
   return doors;
 }

@@ -465,7 +465,12 @@ class Conversation {
 
   Clock::time_point deadline() const { return fences_.until(settings_.step_timeout); }
 
-  void command(const std::string& line) { send(line + "\r\n", line); }
+  void command(const std::string& line) {
+    // Whatever was checked before: one command is one line.
+    if (line.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos)
+      throw std::logic_error("a command of more than one line");
+    send(line + "\r\n", line);
+  }
   void send(std::string_view bytes, std::string_view shown) {
     write(bytes);
     report_.note(Line::By::client, shown);

@@ -2,6 +2,7 @@
 
 #include <boost/json.hpp>
 #include <charconv>
+#include <set>
 
 #include "mail/address.hpp"
 #include "mail/text.hpp"
@@ -270,9 +271,28 @@ void read_family(Settings& settings, const Family& family, const Environment& en
     note("from", from.name);
   }
   if (const Found helo = first(environment, family.helo); !helo.name.empty()) {
+    // It becomes part of a command: a line break in it would begin another one, to any recipient.
+    if (helo.value.size() > 253 || helo.value.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                                                "0123456789.:_[]-") != std::string::npos)
+      throw Unusable("the target's " + helo.name + " is no name to greet with",
+                     "correct it where the target is started");
     settings.helo = helo.value;
     note("helo", helo.name);
   }
+}
+
+}  // namespace
+
+namespace {
+
+// What the operator says about certificates and forcing stays; what names the server is the target's alone. The
+// profile's password never goes to a server that the target names.
+void adopt(Settings& settings, const Family& family, const Environment& environment) {
+  const Server before = settings.server;
+  read_family(settings, family, environment);
+  settings.server.verify = before.verify;
+  settings.server.ca = before.ca;
+  settings.server.cleartext_auth = before.cleartext_auth;
 }
 
 }  // namespace
@@ -294,13 +314,7 @@ void use_environment(Settings& settings, const Environment& environment) {
   const Environment all = with_spring_json(environment, from_json);
   for (const Family& family : families) {
     if (!names_a_server(family, all)) continue;
-    // What the operator says about certificates and forcing stays; what names the server is the target's alone. The
-    // profile's password never goes to a server that the target names.
-    const Server before = settings.server;
-    read_family(settings, family, all);
-    settings.server.verify = before.verify;
-    settings.server.ca = before.ca;
-    settings.server.cleartext_auth = before.cleartext_auth;
+    adopt(settings, family, all);
     if (from_json)
       for (auto& [name, origin] : settings.origins)
         if (origin.starts_with("SPRING_MAIL_") && environment.find(origin) == environment.end())
@@ -312,6 +326,42 @@ void use_environment(Settings& settings, const Environment& environment) {
       "MAIL_HOST, "
       "MAIL_SERVER, GF_SMTP_HOST, SMTP_HOST, SMTP_URL and their like",
       "use the profile's settings (from=profile), or set such a variable where the target is started");
+}
+
+bool use_app_settings(Settings& settings, const app::AppSettings& app, const Environment& environment) {
+  Environment known;
+  std::set<std::string, std::less<>> own, masked;  // names: as the app shows them; not to be had
+  for (const auto& [name, value] : app.values) {
+    const auto started = environment.find(name);
+    if (!app::is_masked(value)) {
+      known.emplace(name, value);
+      own.insert(name);
+    } else if (started != environment.end() && app::fits_masked(started->second, value)) {
+      known.emplace(name, started->second);
+    } else {
+      masked.insert(name);
+    }
+  }
+  for (const Family& family : families) {
+    if (!names_a_server(family, known)) continue;
+    const Server before = settings.server;
+    adopt(settings, family, known);
+    Server& server = settings.server;
+    for (auto& [what, origin] : settings.origins)
+      if (own.contains(origin)) origin = app.origin(origin);
+    for (const char* name : family.password) {
+      if (name == nullptr || !masked.contains(name) || server.user.empty() || !server.password.empty()) continue;
+      if (before.password.empty() || before.host != server.host || before.port != server.port ||
+          before.user != server.user)
+        throw Unusable("the app logs in with its setting " + std::string(name) + ", which it shows masked",
+                       "start the target with the environment variable " + std::string(name) +
+                           ", or give a profile the app's server, port and user, with the password");
+      server.password = before.password;
+      settings.origins["password"] = "profile, for the same server and user";
+    }
+    return true;
+  }
+  return false;
 }
 
 }  // namespace mail

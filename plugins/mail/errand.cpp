@@ -38,15 +38,27 @@ int read_target_file(const hatch::Run& run, std::uint32_t process, std::uint32_t
   return 0;
 }
 
-void use_environment_of(const hatch::Run& run, std::uint32_t process, Prepared& prepared) {
+// The app's own settings where it shows them, else the environment that it was started with.
+void use_settings_of(const hatch::Run& run, std::uint32_t process, Prepared& prepared) {
+  prepared.vantage.from = "target";
   std::string environ;
-  if (const int error = read_target_file(run, process, HATCH_FILE_ENVIRONMENT, environ); error < 0)
+  const int error = read_target_file(run, process, HATCH_FILE_ENVIRONMENT, environ);
+  const Environment environment = parse_environment(environ);
+  const app::AppSettings app = app::ask_for_settings(run);
+  if (!app.why.empty())
+    prepared.warnings.push_back("the app's own settings are not to be had: " + hatch::printable(app.why) +
+                                "; what it was started with is used");
+  if (const auto backend = app.values.find("EMAIL_BACKEND");
+      backend != app.values.end() && backend->second.find("smtp") == std::string::npos)
+    prepared.warnings.push_back("the app itself does not send by SMTP: its EMAIL_BACKEND is " +
+                                bounded(hatch::printable(backend->second), 200));
+  if (use_app_settings(prepared.settings, app, environment)) return;
+  if (error < 0)
     throw hatch::Failure::rights(
         "the target's environment may not be read", {"CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or the target's user"},
         "systemd: AmbientCapabilities=CAP_SYS_PTRACE CAP_DAC_READ_SEARCH in hatchd's unit, or User= the "
         "target's user");
-  use_environment(prepared.settings, parse_environment(environ));
-  prepared.vantage.from = "target";
+  use_environment(prepared.settings, environment);
 }
 
 // Names as the target sees them: in its network, hatchd's name servers may not even be reached.
@@ -133,7 +145,7 @@ Prepared prepare_errand(const hatch::Run& run, const Wish& wish) {
     const std::vector<hatch_process> processes = run.processes();
     if (wish.from == "target") {
       if (processes.empty()) throw refusal("from=target needs a target", "name one: target=NAME");
-      use_environment_of(run, main_process(processes), prepared);
+      use_settings_of(run, main_process(processes), prepared);
       if (network == hatch::Network::other)
         prepared.warnings.emplace_back(
             "the target is in another network namespace: what works from hatchd's may not work from the target's");

@@ -22,9 +22,9 @@ std::string read_descriptor(int fd) {
   return text;
 }
 
-std::vector<std::pair<std::string, Setting>> environment_of(const hatch::Run& run) {
+// `needed`: nothing else tells the addresses.
+std::vector<std::pair<std::string, Setting>> environment_of(const hatch::Run& run, bool needed) {
   const std::vector<hatch_process> processes = run.processes();
-  if (processes.empty()) throw hatch::Failure("from=target takes a target: name one with target=NAME");
   std::vector<std::pair<std::string, Setting>> all;
   int error = 0;
   bool any = false;
@@ -47,7 +47,7 @@ std::vector<std::pair<std::string, Setting>> environment_of(const hatch::Run& ru
       at = end + 1;
     }
   }
-  if (!any)
+  if (!any && needed)
     throw hatch::Failure::rights("the target's environment may not be read: " + reason(-error),
                                  {"CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or the target's user"},
                                  "systemd: AmbientCapabilities=CAP_SYS_PTRACE CAP_DAC_READ_SEARCH in hatchd's unit, or "
@@ -64,17 +64,42 @@ Settings::Settings(hatch::Run& run, const Source& source)
   json::error_code error;
   json::value profile = json::parse(json::string_view(run.profile()), error);
   if (!error && profile.is_object()) profile_ = std::move(profile.get_object());
-  if (from_target_) environment_ = environment_of(run);
+  if (!from_target_) return;
+  if (run.processes().empty()) throw hatch::Failure("from=target takes a target: name one with target=NAME");
+  app_ = app::ask_for_settings(run);
+  environment_ = environment_of(run, app_.pid == 0);
 }
 
 Setting Settings::address(std::string_view key, std::initializer_list<const char*> variables) const {
   if (from_target_) {
     for (const char* variable : variables)
-      for (const auto& [name, setting] : environment_)
-        if (name == variable && !setting.text.empty()) return setting;
+      if (Setting found = of_app(key, variable); !found.text.empty()) return found;
+    for (const char* variable : variables)
+      if (const Setting* found = of_environment(variable)) return *found;
     return {};
   }
   return {text(key), "profile" + (name_.empty() ? "" : " " + name_)};
+}
+
+const Setting* Settings::of_environment(std::string_view variable) const {
+  for (const auto& [name, setting] : environment_)
+    if (name == variable && !setting.text.empty()) return &setting;
+  return nullptr;
+}
+
+Setting Settings::of_app(std::string_view key, const char* variable) const {
+  const auto shown = app_.values.find(variable);
+  if (shown == app_.values.end() || shown->second.empty()) return {};
+  if (!app::is_masked(shown->second)) return {shown->second, app_.origin(variable)};
+  // Its password is not shown: whose address is the same but for that, is it.
+  if (const Setting* started = of_environment(variable); started && app::fits_masked(started->text, shown->second))
+    return *started;
+  if (const std::string own = text(key); app::fits_masked(own, shown->second))
+    return {own, "profile, which fits " + app_.origin(variable)};
+  throw Trouble("the app's setting " + std::string(variable) + " is " + shown->second +
+                    ": it shows no password, and nothing else has it",
+                "start the target with the environment variable " + std::string(variable) +
+                    ", or write the address into \"" + std::string(key) + "\" of the profile");
 }
 
 std::string Settings::text(std::string_view key, std::string_view fallback) const {

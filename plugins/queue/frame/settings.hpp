@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "app/settings.hpp"
 #include "hatch/network.hpp"
 #include "queue/frame/report.hpp"
 #include "queue/frame/stream.hpp"
@@ -26,8 +27,8 @@ struct Source {
   void params(auto& p) {
     p.optional("profile", profile, "Which profile of the configuration: its kind, broker and queue").length(0, 64);
     p.optional("from", from,
-               "Whose addresses: those of the profile, or what the target's environment holds (CELERY_BROKER_URL, "
-               "REDIS_URL, AMQP_URL, …)")
+               "Whose addresses: those of the profile, or what the app's own settings or the target's environment hold "
+               "(CELERY_BROKER_URL, REDIS_URL, AMQP_URL, …)")
         .one_of({"profile", "target"});
     p.optional("network", network,
                "From whose network: hatchd's, or the target's, which may be another one (then it takes the rights set "
@@ -44,7 +45,8 @@ class Settings {
 
   hatch::Network network() const { return network_; }
 
-  // The address that the profile holds as `key`, or the first of `variables` that the target's environment has.
+  // The address that the profile holds as `key`; with from=target the first of `variables` that the app's own settings
+  // have, else that its environment has. Throws Trouble where the app masks its password and it is not to be had.
   Setting address(std::string_view key, std::initializer_list<const char*> variables) const;
   std::string text(std::string_view key, std::string_view fallback = {}) const;
   std::vector<std::string> texts(std::string_view key) const;
@@ -60,7 +62,11 @@ class Settings {
   boost::json::object profile_;
   std::string name_;
   bool from_target_ = false;
+  Setting of_app(std::string_view key, const char* variable) const;
+  const Setting* of_environment(std::string_view variable) const;
+
   std::vector<std::pair<std::string, Setting>> environment_;  // of the target's processes, the main one's first
+  app::AppSettings app_;
 };
 
 // The JSON Schema of a profile: `own` holds the members of the kind ("name": {…}, …), to which come those that every

@@ -1,6 +1,7 @@
 // What comes from the app is hostile: answers, descriptions, environments, logs.
 #include "app/exchange.hpp"
 #include "app/members.hpp"
+#include "app/settings.hpp"
 #include "app/sockets.hpp"
 #include "catch.hpp"
 
@@ -58,4 +59,28 @@ TEST_CASE("a description is read with suspicion") {
   CHECK_THROWS(app::read_members(R"({"protocol": 2, "hatches": []})"));
   CHECK(app::rank("observe") < app::rank("act"));
   CHECK(app::rank("nonsense") == app::rank("disrupt"));
+}
+
+TEST_CASE("an app's settings as an environment would hold them") {
+  app::Variables values;
+  CHECK(app::read_settings(R"({"result": {"settings": {"EMAIL_HOST": "mx", "EMAIL_PORT": 587, "EMAIL_USE_TLS": true,
+    "NONE": null, "LIST": ["a"], "CELERY": {"broker_url": "redis://h", "deep": {"x": "y"}}}}})",
+                           values));
+  CHECK(values == app::Variables{{"EMAIL_HOST", "mx"},
+                                 {"EMAIL_PORT", "587"},
+                                 {"EMAIL_USE_TLS", "true"},
+                                 {"CELERY_BROKER_URL", "redis://h"}});
+  for (const char* bad : {"", "[]", "{", R"({"result": 1})", R"({"result": {"settings": []}})"})
+    CHECK_FALSE(app::read_settings(bad, values));
+}
+
+TEST_CASE("a masked value fits what has the same form but for its secrets") {
+  CHECK(app::fits_masked("hunter2", "******"));
+  CHECK(app::fits_masked("redis://u:p@h/0", "redis://******@h/0"));
+  CHECK(app::fits_masked("sentinel://:p@a;sentinel://:p@b", "sentinel://******@a;sentinel://******@b"));
+  CHECK_FALSE(app::fits_masked("redis://u:p@other/0", "redis://******@h/0"));
+  CHECK_FALSE(app::fits_masked("redis://h/0", "redis://******@h/0"));
+  CHECK_FALSE(app::fits_masked("", "******"));
+  CHECK_FALSE(app::fits_masked("******", "******"));
+  CHECK(app::is_masked("redis://******@h") != app::is_masked("redis://h"));
 }

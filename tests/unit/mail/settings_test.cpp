@@ -137,3 +137,43 @@ TEST_CASE("hosts files") {
   CHECK(in_hosts(hosts, "mail.example.org") == std::vector<std::string>{"10.0.0.1"});
   CHECK(in_hosts(hosts, "other").empty());
 }
+
+TEST_CASE("a line break in the target's own words begins no command") {
+  for (const char* name : {"x\r\nMAIL FROM:<a@b>", "x\ny", "a b", "\x01"})
+    CHECK_THROWS_AS(from({{"MAIL_HOST", "mail"}, {"MAIL_EHLO_DOMAIN", name}}), Unusable);
+  CHECK(from({{"MAIL_HOST", "mail"}, {"MAIL_EHLO_DOMAIN", "[192.0.2.1]"}}).helo == "[192.0.2.1]");
+}
+
+TEST_CASE(
+    "the app's own settings: they count before the environment, and a masked password is had honestly or not at all") {
+  const auto ask = [](const app::Variables& shown, const Environment& started, const std::string& profile_url) {
+    Settings settings = settings_of(R"({"url": ")" + profile_url + R"(", "user": "shop", "password": "of-the-profile",
+      "from": "a@example.org", "to": ["b@example.org"]})");
+    app::AppSettings app;
+    app.pid = 7;
+    app.values = shown;
+    const bool named = use_app_settings(settings, app, started);
+    return std::pair(named, settings);
+  };
+  const app::Variables shown{{"EMAIL_HOST", "mx.shop"},
+                             {"EMAIL_PORT", "587"},
+                             {"EMAIL_USE_TLS", "true"},
+                             {"EMAIL_HOST_USER", "shop"},
+                             {"EMAIL_HOST_PASSWORD", "******"}};
+  auto [named, settings] =
+      ask(shown, {{"EMAIL_HOST", "old"}, {"EMAIL_HOST_PASSWORD", "started-with"}}, "smtp://relay:25");
+  CHECK((named && settings.server.host == "mx.shop" && settings.server.security == Security::starttls));
+  CHECK(settings.server.password == "started-with");
+  CHECK(settings.origins["host"] == "EMAIL_HOST of the app's settings (process 7)");
+  CHECK(settings.origins["password"] == "EMAIL_HOST_PASSWORD");
+  // The operator has written down this very server and user.
+  auto [again, same] = ask(shown, {}, "smtp://mx.shop:587");
+  CHECK((again && same.server.password == "of-the-profile"));
+  CHECK(same.origins["password"] == "profile, for the same server and user");
+  // Another server never gets the profile's password.
+  CHECK_THROWS_AS(ask(shown, {}, "smtp://mx.shop:25"), Unusable);
+  CHECK_THROWS_AS(ask(shown, {}, "smtp://relay:587"), Unusable);
+  // Nothing about mail in it.
+  auto [none, kept] = ask({{"DEBUG", "true"}}, {}, "smtp://relay:25");
+  CHECK((!none && kept.server.host == "relay"));
+}
