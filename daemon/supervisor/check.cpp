@@ -65,16 +65,9 @@ void check_plugins(const config::Config& config, const Identity& identity, std::
     if (hatch.recipe) known.push_back(name);
   for (const auto& [name, plugin] : plugins) {
     const std::string at = child("/plugins", std::string_view(name));
-    if (!plugin.why_broken.empty()) {
-      // What does not fit the plugin's own schema says where it stands.
-      const std::size_t colon = plugin.why_broken.find(": ");
-      const bool placed = plugin.why_broken.starts_with("/plugins/") && colon != std::string::npos;
-      const bool by_path = !plugin.packaged && plugin.manifest.empty();
-      errors.push_back({placed    ? plugin.why_broken.substr(0, colon)
-                        : by_path ? at + "/path"
-                                  : at,
-                        placed ? plugin.why_broken.substr(colon + 2) : plugin.why_broken});
-    }
+    add(errors, plugin.faults);
+    if (!plugin.why_broken.empty() && plugin.faults.empty())
+      errors.push_back({!plugin.packaged && plugin.manifest.empty() ? at + "/path" : at, plugin.why_broken});
     const json::array* hatches = array_of(plugin.manifest, "hatches");
     all = all && hatches != nullptr;
     if (hatches == nullptr) continue;

@@ -168,12 +168,18 @@ void read_manifests(std::vector<LoadedPlugin>& plugins, const std::string& worke
 
 // One object of the configuration against the plugin's own schema; the first failures as a sentence, "" when it is
 // valid.
-std::string check_part(const json::object* schema, json::object& part, const std::string& where) {
-  if (!schema) return part.empty() ? "" : where + ": the plugin takes no such keys";
+std::string check_part(const json::object* schema, json::object& part, const std::string& where,
+                       std::vector<FieldError>& faults) {
+  if (!schema) {
+    if (part.empty()) return "";
+    faults.push_back({where, "the plugin takes no such keys"});
+    return where + ": the plugin takes no such keys";
+  }
   json::value value = std::move(part);
   std::vector<FieldError> errors = config::resolve_secrets(*schema, value);
   if (errors.empty()) errors = schema::validate(*schema, value);
   part = std::move(value.as_object());
+  for (const FieldError& error : errors) faults.push_back({where + error.pointer, error.detail});
   std::string text;
   for (std::size_t i = 0; i < errors.size() && i < 5; ++i)
     text += (i ? "; " : "") + where + errors[i].pointer + ": " + errors[i].detail;
@@ -184,13 +190,13 @@ std::string check_part(const json::object* schema, json::object& part, const std
 void take_profiles(LoadedPlugin& plugin, const json::object& profiles, const std::string& where,
                    const std::vector<std::string>* kinds) {
   for (const auto& entry : profiles) {
-    if (!plugin.why_broken.empty()) return;
     json::value profile = entry.value();
     if (!profile.is_object()) continue;  // the configuration's schema has said so already
     if (kinds && std::find(kinds->begin(), kinds->end(), text_of(profile.get_object(), "kind")) == kinds->end())
       continue;
-    plugin.why_broken = check_part(object_of(plugin.manifest, "profile"), profile.get_object(),
-                                   where + "/profiles/" + std::string(entry.key()));
+    const std::string why = check_part(object_of(plugin.manifest, "profile"), profile.get_object(),
+                                       where + "/profiles/" + std::string(entry.key()), plugin.faults);
+    if (plugin.why_broken.empty()) plugin.why_broken = why;
     plugin.profiles[entry.key()] = std::move(profile);
   }
 }
@@ -201,7 +207,8 @@ void configure_one(LoadedPlugin& plugin, const config::Config& config) {
   if (const auto own = config.plugins.find(plugin.name); own != config.plugins.end()) {
     const std::string where = "/plugins/" + plugin.name;
     plugin.configuration = own->second.own;
-    plugin.why_broken = check_part(object_of(plugin.manifest, "configuration"), plugin.configuration, where);
+    plugin.why_broken =
+        check_part(object_of(plugin.manifest, "configuration"), plugin.configuration, where, plugin.faults);
     take_profiles(plugin, own->second.profiles, where, nullptr);
   }
   for (const auto& [group, kinds] : kinds_of(plugin))
@@ -228,22 +235,24 @@ void complain_of_kinds(Plugins& plugins, const config::Config& config) {
   for (const auto& [group, kinds] : served) {
     const auto shared = config.plugins.find(group);
     if (shared == config.plugins.end() || plugins.count(group)) continue;
-    std::string names, why;
+    std::string names;
+    std::vector<FieldError> faults;
     for (const std::string& kind : kinds) names += (names.empty() ? "" : ", ") + kind;
     for (const auto& entry : shared->second.own)
-      why = "/plugins/" + group + "/" + std::string(entry.key()) + ": unknown; it takes profiles alone";
+      faults.push_back({"/plugins/" + group + "/" + std::string(entry.key()), "unknown; it takes profiles alone"});
     for (const auto& entry : shared->second.profiles) {
       const json::object* profile = entry.value().if_object();
       const std::string kind = profile ? text_of(*profile, "kind") : "";
       if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
-        why = "/plugins/" + group + "/profiles/" + std::string(entry.key()) +
-              "/kind: " + (kind.empty() ? "is required" : "no plugin serves \"" + kind + "\"") +
-              "; there are: " + names;
+        faults.push_back(
+            {"/plugins/" + group + "/profiles/" + std::string(entry.key()) + "/kind",
+             (kind.empty() ? "is required" : "no plugin serves \"" + kind + "\"") + "; there are: " + names});
     }
-    if (why.empty()) continue;
+    if (faults.empty()) continue;
     LoadedPlugin& stand_in = plugins[group];
     stand_in.name = group;
-    stand_in.why_broken = why;
+    stand_in.why_broken = faults.front().pointer + ": " + faults.front().detail;
+    stand_in.faults = std::move(faults);
   }
 }
 
@@ -376,6 +385,7 @@ Plugins reconfigured(const Plugins& plugins, const config::Config& config, std::
     if (plugin.manifest.empty()) continue;  // it could not be opened, and that has nothing to do with its configuration
     plugin.configuration = plugin.profiles = {};
     plugin.why_broken.clear();
+    plugin.faults.clear();
     configure_one(plugin, config);
   }
   // What only stood for a fault in a part that several share.

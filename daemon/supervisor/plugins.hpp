@@ -23,8 +23,9 @@ struct LoadedPlugin {
   std::shared_ptr<UniqueFd> object{};  // open for reading: what is run is what was described
   boost::json::object manifest{};      // MANIFEST of link/protocol.hpp; empty when it could not be had
   boost::json::object configuration{},
-      profiles{};            // the plugin's part of the configuration, secrets resolved, defaults filled in
-  std::string why_broken{};  // then this says why
+      profiles{};                    // the plugin's part of the configuration, secrets resolved, defaults filled in
+  std::string why_broken{};          // then this says why
+  std::vector<FieldError> faults{};  // of its part of the configuration, every one: the first of them is why_broken
   std::vector<std::string> capabilities{};  // declared ∩ granted
 };
 

@@ -13,7 +13,7 @@ namespace json = boost::json;
 const char* const profile_schema = R"json({
   "type": "object",
   "properties": {
-    "url": { "type": "string", "minLength": 8, "maxLength": 1000, "pattern": "^[a-z]+([+][a-z]+)?://[^\\s]+$",
+    "url": { "type": "string", "minLength": 8, "maxLength": 1000, "pattern": "^(smtps?|smtp[+](tls|ssl|starttls)|submissions?|mx)://[^\\s]+$",
       "description": "The mail server: smtp://HOST[:PORT] (STARTTLS where it is offered), smtps://HOST (TLS at once), or mx://DOMAIN for the mail exchangers of a domain.",
       "examples": ["smtp://127.0.0.1:25"] },
     "user": { "type": "string", "maxLength": 255 },

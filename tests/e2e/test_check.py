@@ -99,6 +99,45 @@ def test_what_the_configuration_names_and_the_machine_does_not_have(folder):
 
 
 @pytest.mark.skipif(not AM_ROOT, reason="only root can become another user")
+def test_profiles_of_mail_and_queue_that_do_not_fit(folder):
+    """Every fault of every profile, at its place, with what would be right."""
+    file = write(
+        folder,
+        """{ "plugins": {
+  "mail": { "profiles": {
+    "web": { "url": "http://mail.example.org", "from": "a@example.org", "to": ["b@example.org"] },
+    "typo": { "url": "smtp://mail.example.org", "form": "a@example.org", "to": ["b@example.org"] },
+    "open": { "url": "smtp://mail.example.org", "from": "a@example.org", "tls": "sometimes" } } },
+  "queue": { "profiles": {
+    "stream": { "kind": "kafka" },
+    "kindless": { "broker": "redis://h" },
+    "typo": { "kind": "celery", "brokr": "redis://h" },
+    "web": { "kind": "celery", "broker": "http://user:hunter2@h" },
+    "number": { "kind": "redis", "url": 5 },
+    "hurry": { "kind": "rabbitmq", "url": "amqp://h", "timeout": "soon" } } } } }""",
+    )
+    done = check(file)
+    assert done.returncode == 1
+    wanted = {
+        "3: /plugins/mail/profiles/web/url": "smtp",
+        "4: /plugins/mail/profiles/typo/form": 'did you mean "from"',
+        "4: /plugins/mail/profiles/typo/from": "is required",
+        "5: /plugins/mail/profiles/open/to": "is required",
+        "5: /plugins/mail/profiles/open/tls": "starttls",
+        "7: /plugins/queue/profiles/stream/kind": 'no plugin serves "kafka"; there are: celery, rabbitmq, redis',
+        "8: /plugins/queue/profiles/kindless/kind": "is required; there are: celery, rabbitmq, redis",
+        "9: /plugins/queue/profiles/typo/brokr": 'did you mean "broker"',
+        "10: /plugins/queue/profiles/web/broker": "amqp",
+        "11: /plugins/queue/profiles/number/url": "must be a string",
+        "12: /plugins/queue/profiles/hurry/timeout": "30s",
+    }
+    lines = [line for line in done.stderr.splitlines() if line.startswith(str(file))]
+    for place, remedy in wanted.items():
+        [line] = [line for line in lines if line.startswith(f"{file}:{place}: ")]
+        assert remedy in line, line
+    assert len(lines) == len(wanted) and "hunter2" not in done.stderr, done.stderr
+
+
 def test_files_that_the_user_of_the_service_cannot_read(folder):
     file = write(folder, {})
     more = folder / "hatchd.json.d"

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from harness import free_port, wait_until
+from mail import Authority
 from queues import Mute, Rabbit, Redis, Says, Worker, assert_nowhere, bad, good, hatchd, ping, run_of, step
 
 SECRET = "s3cret-rabbit"
@@ -15,9 +16,29 @@ def celery(broker, result=None, **more):
     return {"kind": "celery", "broker": broker, "timeout": "20s", **({"result": result} if result else {}), **more}
 
 
+class OverTls(Rabbit):
+    """It listens for TLS, too."""
+
+    def __init__(self, authority):
+        self.tls_port, self.authority = free_port(), authority
+        self.certificate, self.key = authority.issue("rabbit", names=("localhost",))
+        super().__init__(SECRET)
+
+    def more_settings(self):
+        files = {"cacertfile": self.authority.file, "certfile": self.certificate, "keyfile": self.key, "verify": "verify_none"}
+        return f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n" + "".join(f"ssl_options.{name} = {value}\n" for name, value in files.items())
+
+
 @pytest.fixture(scope="module")
-def rabbit():
-    with Rabbit(SECRET) as server:
+def authority():
+    made = Authority()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def rabbit(authority):
+    with OverTls(authority) as server:
         yield server
 
 
@@ -54,6 +75,31 @@ def test_a_task_goes_through_and_back(daemon, worker):
     assert one["pid"] == one["process"] == worker.pid and one["queues"] == ["celery"] and one["slots"] == 2
     assert result["settings"]["broker"]["value"] == f"amqp://shop:******@127.0.0.1:{result['settings']['broker']['value'].rsplit(':', 1)[1]}"
     assert_nowhere(daemon, answer.json()["id"], SECRET)
+
+
+def test_over_tls(rabbit, authority, worker):
+    """The app's worker speaks plain to the same broker; each of both kinds goes by TLS, or says why not."""
+    url = f"amqps://shop:{SECRET}@localhost:{rabbit.tls_port}/%2F"
+    profiles = {
+        "celery": celery(url, ca=str(authority.file)),
+        "rabbit": {"kind": "rabbitmq", "url": url, "ca": str(authority.file)},
+        "unknown": {"kind": "rabbitmq", "url": url},
+        "other-name": {"kind": "rabbitmq", "url": url.replace("localhost", "127.0.0.1"), "ca": str(authority.file)},
+        "unchecked": {"kind": "rabbitmq", "url": url, "verify": False},
+        "plain-port": {"kind": "rabbitmq", "url": url.replace(str(rabbit.tls_port), str(rabbit.port)), "ca": str(authority.file)},
+        "plain-scheme": {"kind": "rabbitmq", "url": url.replace("amqps", "amqp"), "timeout": "3s"},
+    }
+    with hatchd(profiles) as daemon:
+        result = good(daemon, "celery")
+        assert result["worker"] == worker.name and "TLS" in step(result, "connect")["detail"]
+        assert "TLS" in step(good(daemon, "rabbit"), "connect")["detail"]
+        assert "TLS" in step(good(daemon, "unchecked"), "connect")["detail"]
+        result = bad(daemon, "unknown")
+        assert "certificate" in result["verdict"] and '"ca"' in result["hint"], result
+        for name, why in {"other-name": "another name than 127.0.0.1", "plain-port": "TLS", "plain-scheme": "localhost"}.items():
+            answer = ping(daemon, name)
+            assert answer.status == 424 and why in answer.json()["detail"], answer
+            assert_nowhere(daemon, run_of(answer), SECRET)
 
 
 def test_a_task_of_the_app_and_one_that_fails(daemon):

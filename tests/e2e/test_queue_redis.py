@@ -27,7 +27,7 @@ def redis():
 
 @pytest.fixture(scope="module")
 def worker(redis):
-    with Worker(redis.url(0), redis.url(1)) as program:
+    with Worker(redis.url(0), redis.url(1), env={"CELERY_RESULT_BACKEND": redis.url(1)}) as program:
         yield program
 
 
@@ -259,6 +259,31 @@ def test_sentinels_tell_where_the_master_is(redis):
             assert 'no sentinel tells where the master "other" is' in bad(daemon, "other")["verdict"]
 
 
+def test_sentinels_with_a_password_of_their_own(redis):
+    secret = "secret-of-the-sentinels"
+    with Server("sentinel") as sentinel:
+        port = free_port()
+        file = sentinel.folder / "sentinel.conf"
+        settings = f"port {port}\nbind 127.0.0.1\ndir {sentinel.folder}\nrequirepass {secret}\n"
+        file.write_text(settings + f"sentinel monitor shop 127.0.0.1 {redis.port} 1\n")
+        sentinel.launch("redis-server", file, "--sentinel")
+        wait_until("the sentinel", lambda: sentinel.alive() and "+monitor" in sentinel.log())
+        common = {"kind": "redis", "url": f"sentinel://127.0.0.1:{port}/0", "sentinel_master": "shop"}
+        profiles = {
+            "right": {**common, "sentinel_password": secret},
+            "wrong": {**common, "sentinel_password": "hunter2-wrong"},
+            "none": common,
+        }
+        with hatchd(profiles) as daemon:
+            answer = ping(daemon, "right")
+            assert step(answer.json()["result"], "connect")["detail"] == f"127.0.0.1:{redis.port}"
+            assert_nowhere(daemon, run_of(answer), secret)
+            for name, why in (("wrong", "login refused"), ("none", "wants a password")):
+                answer = ping(daemon, name)
+                assert answer.status == 424 and why in answer.json()["detail"] and f"127.0.0.1:{port}" in answer.json()["detail"], answer
+                assert_nowhere(daemon, run_of(answer), "hunter2-wrong")
+
+
 def certificate(folder, name):
     key, file = folder / f"{name}.key", folder / f"{name}.pem"
     subprocess.run(
@@ -380,10 +405,12 @@ def test_a_cancelled_ping_takes_its_task_back():
 
 
 def test_settings_from_the_target(daemon, worker, redis):
-    # The app holds its result back end in a variable of its own, so the broker stands for it here.
-    result = ping(daemon, "env", **{"from": "target", "target": "worker"})
-    record = daemon.record(run_of(result))["result"]
-    assert record["settings"]["broker"] == {"value": redis.url(0), "origin": f"CELERY_BROKER_URL of process {worker.pid}"}
+    result = good(daemon, "env", **{"from": "target", "target": "worker"})
+    assert result["worker"] == worker.name and result["status"] == "SUCCESS"
+    assert result["settings"] == {
+        "broker": {"value": redis.url(0), "origin": f"CELERY_BROKER_URL of process {worker.pid}"},
+        "result": {"value": redis.url(1), "origin": f"CELERY_RESULT_BACKEND of process {worker.pid}"},
+    }
     answer = ping(daemon, "env")
     assert answer.status == 424 and 'the profile has no "broker"' in answer.json()["detail"]
     answer = ping(daemon, "env", **{"from": "target"})

@@ -6,6 +6,7 @@ import signal
 import subprocess
 
 from harness import BUILD, HATCHD, TOKEN, Daemon, Demo, Process, token_entry, wait_until
+from queues import Redis
 
 # A hatch that waits until it is told to end.
 SLOW = {"plugins": {"slow": {"path": str(BUILD / "fixtures" / "slow.so")}}}
@@ -212,6 +213,26 @@ def test_a_plugin_has_its_new_settings_and_profiles(demo):
         result = daemon.run("probe.echo").json()["result"]
         assert result["configuration"]["colour"] == "green" and result["profile"]["url"] == "two"
         assert daemon.run("probe.echo", {"profile": "more"}).json()["result"]["profile"]["url"] == "three"
+
+
+def test_a_profile_becomes_one_of_another_kind(demo):
+    """queue.ping is served by the plugin of the new kind from then on; a kind that nobody serves changes nothing."""
+    with Redis() as redis, Daemon(demo.pid, {"plugins": {"queue": {"profiles": {"shop": {"kind": "redis", "url": redis.url()}}}}}) as daemon:
+        assert daemon.run("queue.ping").json()["result"]["kind"] == "redis"
+
+        def kinds():
+            listed = daemon.get("/v1/hatches").json()["hatches"]
+            return {one["kind"]: one["enabled"] for one in listed if one.get("id") == "queue.ping"}
+
+        assert kinds() == {"celery": False, "rabbitmq": False, "redis": True}
+        profiles = {"shop": {"kind": "celery", "broker": redis.url(), "timeout": "1s"}}
+        reload(daemon, lambda config: config["plugins"]["queue"].update(profiles=profiles))
+        assert kinds() == {"celery": True, "rabbitmq": False, "redis": False}
+        answer = daemon.run("queue.ping").json()
+        assert answer["code"] == "run-failed" and "worker" in answer["detail"], answer  # there is none
+        lines = reload(daemon, lambda config: config["plugins"]["queue"].update(profiles={"shop": {"kind": "kafka"}}), takes=False)
+        assert "/plugins/queue/profiles/shop/kind" in lines and "kafka" in lines
+        assert kinds() == {"celery": True, "rabbitmq": False, "redis": False}
 
 
 def test_less_history_is_kept_at_once(demo):

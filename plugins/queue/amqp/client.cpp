@@ -163,6 +163,14 @@ Client::Client(const Access& access, const Watch& watch, std::chrono::millisecon
     const timeval limit = time_left(watch.within(patience));
     const int status = amqp_socket_open_noblock(socket, access.place.host.c_str(), access.place.port, &limit);
     if (status != AMQP_STATUS_OK) {
+      if (status == AMQP_STATUS_SSL_PEER_VERIFY_FAILED)
+        throw Trouble("TLS with " + name_ + " failed: its certificate is not trusted",
+                      settings.ca.empty()
+                          ? "name its authority's PEM file in \"ca\" of the profile"
+                          : "is its authority the one that \"ca\" of the profile names, and is it still valid?");
+      if (status == AMQP_STATUS_SSL_HOSTNAME_VERIFY_FAILED)
+        throw Trouble("TLS with " + name_ + " failed: its certificate is for another name than " + access.place.host,
+                      "write the name that the certificate is for into the address");
       const bool shaking = status <= AMQP_STATUS_SSL_ERROR;
       throw Trouble((shaking ? "TLS with " : "cannot connect to ") + name_ + (shaking ? " failed: " : ": ") +
                         amqp_error_string2(status),
