@@ -29,7 +29,7 @@ struct Task {
   std::string headers() const;  // JSON
 };
 
-// A method of the control channel: "ping", "stats", "active", "active_queues", as its body.
+// A method of the control channel: "stats", "active", "active_queues", as its body.
 std::string question(std::string_view method, std::string_view ticket, std::string_view reply_exchange,
                      std::string_view reply_key);
 

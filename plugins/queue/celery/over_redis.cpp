@@ -66,20 +66,28 @@ class OverRedis final : public Transport {
   std::optional<long long> ask(std::string_view method) override {
     const std::string body = question(method, tickets_.issue(method), reply_exchange_prefix + control_, oid_);
     const std::string channel = prefix_ + "/" + std::to_string(access_.database) + "." + control_;
-    const redis::Reply reply = client_.call(
-        {"PUBLISH", channel, question_envelope(body, control_, std::time(nullptr) + question_lifetime_s)}, soon());
-    return reply.integer;
+    const std::string envelope = question_envelope(body, control_, std::time(nullptr) + question_lifetime_s);
+    // How many listen the first one tells; the others do not wait for their number.
+    if (std::exchange(heard_, true)) {
+      client_.send({"PUBLISH", channel, envelope}, soon());
+      ++owed_;
+      return std::nullopt;
+    }
+    return call({"PUBLISH", channel, envelope}, soon()).integer;
   }
 
   void publish(const Task& task) override {
     key_ = prefix_ + task.queue;
     sent_ = task_envelope(task);
-    client_.call({"LPUSH", key_, sent_}, soon());
+    call({"LPUSH", key_, sent_}, soon());
   }
 
   std::optional<Incoming> poll() override {
     // The broker's end shows on the connection that is idle too.
-    if (client_.poll()) throw Trouble(client_.address() + " answered what was not asked");
+    while (const auto reply = client_.poll()) {
+      if (owed_ == 0) throw Trouble(client_.address() + " answered what was not asked");
+      pay(*reply);
+    }
     if (!listener_) return std::nullopt;
     const auto reply = listener_->poll();
     if (!reply) return std::nullopt;
@@ -109,7 +117,7 @@ class OverRedis final : public Transport {
   // LREM looks from the left, where the youngest are: the place of ours.
   std::optional<bool> withdraw() override {
     if (sent_.empty()) return std::nullopt;
-    return client_.call({"LREM", key_, "1", std::exchange(sent_, {})}, briefly()).integer > 0;
+    return call({"LREM", key_, "1", std::exchange(sent_, {})}, briefly()).integer > 0;
   }
 
   void tidy(bool answers_due) override {
@@ -117,8 +125,7 @@ class OverRedis final : public Transport {
     if (!std::exchange(bound_, false)) return;
     client_.send({"SREM", binding_key_, binding_}, briefly());
     client_.send({"DEL", prefix_ + inbox_}, briefly());
-    client_.next(briefly());
-    client_.next(briefly());
+    for (owed_ += 2; owed_ > 0; --owed_) client_.next(briefly());
     if (!answers_due) return;
     // A worker that had read the binding before it was removed may be just about to push.
     std::this_thread::sleep_for(std::chrono::milliseconds{50});
@@ -128,6 +135,15 @@ class OverRedis final : public Transport {
   const char* name() const override { return "redis"; }
 
  private:
+  void pay(const redis::Reply& reply) {
+    --owed_;
+    if (reply.is_error()) throw redis::explain(reply, "PUBLISH");
+  }
+  // Behind what is still to be answered.
+  redis::Reply call(const std::vector<std::string_view>& words, const Watch& watch) {
+    while (owed_ > 0) pay(client_.next(watch));
+    return client_.call(words, watch);
+  }
   Watch soon() const { return watch_.within(patience_); }
   Watch briefly() const { return watch_.cleanup(std::chrono::seconds{1}); }
   void listen() {
@@ -142,6 +158,8 @@ class OverRedis final : public Transport {
   std::optional<redis::Client> listener_;
   Tickets tickets_;
   bool listening_ = false, bound_ = false;
+  bool heard_ = false;  // the first question was asked
+  int owed_ = 0;        // answers to questions that nobody waits for
   std::string oid_, inbox_, binding_key_, binding_, key_, sent_;
 };
 

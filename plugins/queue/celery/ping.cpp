@@ -137,7 +137,7 @@ class Ping {
   hatch::Result conclude() {
     task_.reply_to = broker_->open_inbox();
     asked_ = Clock::now();
-    found_.listeners = broker_->ask("ping");
+    found_.listeners = broker_->ask(questions[0]);
     const bool nobody = !found_.depth.there || found_.depth.consumers == 0;
     const bool several = found_.listeners.value_or(found_.depth.consumers.value_or(1)) > 1;
     if (nobody || several) {
@@ -210,7 +210,7 @@ class Ping {
 
   void ask_the_rest() {
     for (const char* method : questions)
-      if (std::string_view(method) != "ping") broker_->ask(method);
+      if (method != questions[0]) broker_->ask(method);
   }
 
   // Takes what comes until `done` or the time is over.

@@ -121,10 +121,16 @@ int connect_socket(const Place& place, const Watch& watch, std::string& address)
   if (!place.socket.empty()) return connect_unix(place.socket, watch);
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_ADDRCONFIG;
   addrinfo* found = nullptr;
-  // Blocks for as long as the resolver is told to; the run's own deadline ends it.
-  const int error = ::getaddrinfo(place.host.c_str(), std::to_string(place.port).c_str(), &hints, &found);
+  const std::string port = std::to_string(place.port);
+  // An address needs no resolver, which would ask the kernel for all of the machine's before it says so.
+  hints.ai_flags = AI_NUMERICHOST;
+  int error = ::getaddrinfo(place.host.c_str(), port.c_str(), &hints, &found);
+  if (error == EAI_NONAME) {
+    hints.ai_flags = AI_ADDRCONFIG;
+    // Blocks for as long as the resolver is told to; the run's own deadline ends it.
+    error = ::getaddrinfo(place.host.c_str(), port.c_str(), &hints, &found);
+  }
   if (error != 0)
     throw Trouble("the name " + place.host + " is not found: " + ::gai_strerror(error),
                   "is the name right, and does it resolve where hatchd runs?");
