@@ -212,6 +212,13 @@ json::object recipe_parameters(const json::object& recipe) {
       if (const json::object* schema = param.value().if_object(); schema && !schema->contains("default"))
         required.emplace_back(param.key());
   }
+  if (const json::array* argv = array_of(recipe, "argv"))
+    for (const json::value& element : *argv) {
+      const std::string_view text = element.is_string() ? std::string_view(element.get_string()) : std::string_view();
+      if (text.size() < 2 || text.front() != '{') continue;
+      json::value* param = properties.if_contains(text.substr(1, text.size() - 2));
+      if (param && param->is_object()) param->get_object().emplace("format", "argument");  // where it says no other
+    }
   json::object schema{{"type", "object"}, {"properties", std::move(properties)}, {"additionalProperties", false}};
   if (!required.empty()) schema["required"] = std::move(required);
   return schema;

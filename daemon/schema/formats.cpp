@@ -49,6 +49,9 @@ bool is_uri(std::string_view text) {
   return holds(text.substr(0, colon), in_scheme) && holds(text.substr(colon + 1), in_rest);
 }
 
+// execve(2): a string that ends with a NUL byte, of 32 pages at most with it.
+bool is_argument(std::string_view text) { return text.size() < 131'072 && text.find('\0') == text.npos; }
+
 struct Format {
   std::string_view name;
   bool (*holds)(std::string_view);
@@ -63,6 +66,7 @@ constexpr std::array formats{
            "must be a hatch id such as \"stack.dump\": two lower-case words with a dot between"},
     Format{"absolute-path", is_absolute_path, "must be an absolute path"},
     Format{"uri", is_uri, "must be a URI such as \"smtp://127.0.0.1:25\""},
+    Format{"argument", is_argument, "must be fit for an argument of a program: less than 128 KiB without a NUL byte"},
 };
 
 const Format* find(std::string_view name) {

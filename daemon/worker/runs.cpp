@@ -468,7 +468,10 @@ void Runs::read_fds() {
 void Runs::children_changed() {
   int status = 0;
   for (pid_t pid; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
-    if (pid == spare_.pid) spare_ = {};
+    if (pid == spare_.pid) {  // the kernel takes it when memory runs out: no other one before there is another run
+      spare_ = {};
+      used_ = false;
+    }
     const auto at = std::find_if(runs_.begin(), runs_.end(), [&](const auto& entry) {
       return entry.second->process.pid == pid && entry.second->phase == Phase::running;
     });

@@ -173,7 +173,7 @@ def test_what_a_caller_sends_stays_data(world, nasty):
 
     answer = world.run("cmd.show", {"a": nasty})
     if "\0" in nasty:
-        assert "NUL" in failed(answer)["detail"]
+        assert answer.status == 422 and "/a" in answer.text and "NUL" in answer.text
     elif len(nasty) < 10_000:
         assert succeeded(answer)["output"] == f"fixed|{nasty}|"
     else:
@@ -327,7 +327,7 @@ def test_every_parameter_of_every_kind_stays_data(world, hard):
             if answer.status == 200:
                 assert answer.json()["result"]["output"] == hard[-65536:]
             else:
-                assert "\0" in hard or len(hard) > 100_000, answer
+                assert answer.status in (413, 422) and ("\0" in hard or len(hard) >= 131_072), answer
             continue
         for seen in world.app.seen:
             value = {

@@ -66,6 +66,18 @@ TEST_CASE("a parameter stands for a whole value, and nowhere else") {
         "/request/headers/Y: is no header: line breaks, and colons and blanks in its name, are not allowed\n");
 }
 
+TEST_CASE("a parameter that is an argument of a command has to be fit for one") {
+  const json::object schema = hatchd::config::recipe_parameters(
+      json::parse(
+          R"({"argv": ["/x", "{a}", "{b}", "{mark}"], "params": {"a": {"type": "string"}, "b": {"type": "string", "format": "uri"},
+          "c": {"type": "string"}}})")
+          .as_object());
+  const json::object& properties = schema.at("properties").as_object();
+  CHECK(properties.at("a").at("format") == "argument");
+  CHECK(properties.at("b").at("format") == "uri");
+  CHECK(!properties.at("c").as_object().contains("format"));
+}
+
 TEST_CASE("parameters without a default are required") {
   const json::object schema = hatchd::config::recipe_parameters(
       json::parse(R"({"params": {"a": {"type": "string"}, "b": {"type": "integer", "default": 3}}})").as_object());

@@ -79,6 +79,9 @@ const Row rows[] = {
     {"{'format': 'uri'}", "'smtp://127.0.0.1:25'", ""},
     {"{'format': 'uri'}", "'127.0.0.1:25'", ": must be a URI such as 'smtp://127.0.0.1:25'"},
     {"{'format': 'uri'}", "'http://a b'", ": must be a URI such as 'smtp://127.0.0.1:25'"},
+    {"{'format': 'argument'}", "'-x y'", ""},
+    {"{'format': 'argument'}", "'a\\u0000b'",
+     ": must be fit for an argument of a program: less than 128 KiB without a NUL byte"},
     // arrays
     {"{'items': {'type': 'integer'}}", "[1, 'a', 2, 'b']", "/1: must be an integer | /3: must be an integer"},
     {"{'minItems': 1}", "[]", ": must have at least 1 entry"},
