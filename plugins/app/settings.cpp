@@ -72,12 +72,13 @@ bool fits_masked(std::string_view open, std::string_view shown) {
   return !open.empty() && !is_masked(open) && (shown == stars || masked(open) == shown);
 }
 
-AppSettings ask_for_settings(const hatch::Run& run) {
+AppSettings ask_for_settings(const hatch::Run& run, int pid) {
   AppSettings settings;
   const std::string request =
       request_text("POST", "/hatches/dump-settings", "{}",
                    {{"Hatchd-Run", std::string(run.id())}, {"Hatchd-Caller", std::string(run.caller())}});
   for (const Door& door : find_doors(run, 1)) {
+    if (pid != 0 && door.process.pid != pid) continue;
     const std::string who = "process " + std::to_string(door.process.pid);
     if (!door.usable()) {
       // Where a folder is closed to us, whether there is a socket in it cannot be known.

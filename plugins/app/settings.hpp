@@ -22,8 +22,8 @@ struct AppSettings {
 };
 
 // Asks the first process that has the hatch, within two seconds. Reaches the socket with the rights that the run has:
-// those of the target's user, or a folder that is shared with hatchd's.
-AppSettings ask_for_settings(const hatch::Run& run);
+// those of the target's user, or a folder that is shared with hatchd's. `pid`: that process alone; 0: any.
+AppSettings ask_for_settings(const hatch::Run& run, int pid = 0);
 
 // Reads the answer of dump-settings; false: it is none.
 bool read_settings(std::string_view body, Variables& values);

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "app/settings.hpp"
 #include "stack/jvm/attach.hpp"
 #include "stack/memory.hpp"
 #include "stack/node/inspector.hpp"
@@ -146,6 +147,24 @@ void ask_node(const Subject& subject, Section& section) {
   section.add("inspector", "not asked: it is not open (node --inspect)");
 }
 
+// What the app shows of its settings itself, where it has opened a hatch for that (docs/hatchkit.md).
+void ask_app(const Subject& subject, Section& section) {
+  if (!subject.run) return;
+  const app::AppSettings said = app::ask_for_settings(*subject.run, subject.process.pid);
+  if (!said.why.empty()) section.add("app", "asked in vain: " + said.why);
+  if (said.pid == 0) return;
+  hatch::Object all;
+  for (const auto& [name, value] : said.values) {
+    const std::string shown = subject.values ? subject.mask.value(name, value) : std::string();
+    if (subject.values)
+      all.add(name, shown);
+    else
+      all.add(name, hatch::Raw{"null"});
+    section.rows.push_back({"setting " + name, shown});
+  }
+  section.object.add("settings", all);
+}
+
 }  // namespace
 
 // The format of java.util.Properties.store(): comments with '#', "key=value" with escapes by '\\', one a line.
@@ -223,6 +242,7 @@ Section runtime(const Subject& subject) {
     add_hotspot(subject, section);
     ask_hotspot(subject, section);
   }
+  ask_app(subject, section);
   section.close();
   return section;
 }

@@ -120,3 +120,15 @@ def test_the_broker_of_the_app(servers, house):
     answer = daemon.run("queue.ping", {"profile": "app", **WISH})
     assert answer.status == 200 and answer.json()["result"]["settings"]["url"]["origin"] == f"REDIS_URL of process {pid}", answer
     assert SECRET not in answer.text
+
+
+def test_a_dump_shows_what_the_app_has(servers, house):
+    smtp, _ = servers
+    daemon, start = house
+    start(mail_settings(smtp, API_TOKEN="tok-3kfLw0Qz81"), EMAIL_HOST="elsewhere.invalid")
+    runtime = daemon.run("settings.dump", {"sections": ["runtime"], "values": True}).json()["result"]["runtime"]
+    assert runtime["kind"] == "python"
+    assert runtime["settings"]["EMAIL_HOST"] == "127.0.0.1" and runtime["settings"]["EMAIL_PORT"] == str(smtp.port), runtime
+    assert runtime["settings"]["API_TOKEN"] == runtime["settings"]["EMAIL_HOST_PASSWORD"] == "******"
+    names = daemon.run("settings.dump", {"sections": ["runtime"]}).json()["result"]["runtime"]["settings"]
+    assert names.keys() == runtime["settings"].keys() and set(names.values()) == {None}
