@@ -5,6 +5,7 @@
 #include <boost/json.hpp>
 
 #include "recipe/recipe.hpp"
+#include "stack/printed.hpp"
 #include "stack/procfs.hpp"
 
 namespace recipe {
@@ -12,7 +13,8 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::chrono::milliseconds end_patience{250};
+constexpr std::chrono::milliseconds end_patience{250}, output_patience{5'000};
+constexpr std::size_t max_output = 64 * 1024;
 
 std::string text_at(const json::object& object, const char* name) {
   const json::value* value = object.if_contains(name);
@@ -72,6 +74,19 @@ Plan plan(const hatch::Run& run, const Recipe& recipe) {
   return plan;
 }
 
+// Its standard output and error and its log, as far as they are files that can be read, from now on. `why`: what is none.
+stack::Printed follow_output(const hatch::Run& run, const hatch_process& process, std::string& why) {
+  stack::Printed printed;
+  for (const auto& [number, name] : {std::pair{1, "standard output"}, std::pair{2, "standard error"}}) {
+    const std::string reason = printed.follow({process.pid, process.pidfd, process.proc_fd}, number);
+    if (!reason.empty()) why += (why.empty() ? "its " : "; its ") + std::string(name) + " is " + reason;
+  }
+  const std::vector<hatch_process> all = run.processes();
+  for (std::uint32_t i = 0; i < all.size(); ++i)
+    if (all[i].main) printed.follow(stack::UniqueFd{run.target_file(i, HATCH_FILE_LOG)});
+  return printed;
+}
+
 }  // namespace
 
 hatch::Result try_signal(hatch::Run& run) {
@@ -86,6 +101,8 @@ hatch::Result run_signal(hatch::Run& run) {
   const Plan it = plan(run, recipe);
   std::optional<common::Follower> log;
   if (!in_log.empty()) log = follow(run, in_log);
+  std::string no_output;
+  const stack::Printed printed = follow_output(run, it.process, no_output);
 
   const auto begin = std::chrono::steady_clock::now();
   const std::string who = "process " + std::to_string(it.process.pid);
@@ -112,7 +129,20 @@ hatch::Result run_signal(hatch::Run& run) {
     }
     verdict += ", and the log shows what was expected";
   }
-  const bool ended = run.wait(it.process.pidfd, POLLIN, end_patience);
+  // It may end by it. What it writes is waited for as long as more of it comes.
+  bool ended = false;
+  std::uint64_t size = 0;
+  for (const auto last = begin + output_patience; !ended;) {
+    ended = run.wait(it.process.pidfd, POLLIN, end_patience);
+    const std::uint64_t now = printed.size();
+    if (now == size || now > max_output || std::chrono::steady_clock::now() > last) break;
+    size = now;
+  }
+  if (printed.any())
+    result.add("output", stack::without_locals(printed.text(max_output))).add("source", printed.source());
+  else
+    result.add("output_missing", no_output + "; where it writes to a log, name that: targets.NAME.log.file");
+  if (printed.size() > max_output) result.add("output_cut", true);
   result.add("ended", ended);
   if (ended && text_at(recipe.written(), "effect") != "disrupt") {
     result.verdict(verdict + ", and has ended.");

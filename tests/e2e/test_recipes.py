@@ -196,6 +196,7 @@ def test_segments_do_not_climb_and_arguments_are_no_options(world):
 def test_a_signal_where_it_has_a_meaning(world):
     result = succeeded(world.run("web.reopen-logs"))
     assert result["signal"] == "USR1" and result["pid"] == world.web.pid and result["reported"][0]["text"] == "logs reopened"
+    assert result["output"] == "logs reopened\n" and result["source"].endswith("/app.log")
     assert "ignores SIGUSR2" in failed(world.run("web.ignored"))["detail"]
     deadly = failed(world.run("web.deadly"))["detail"]
     assert "does not catch SIGTERM" in deadly and '"effect": "disrupt"' in deadly
@@ -238,7 +239,10 @@ def test_a_process_that_ends_by_the_signal_is_told(tmp_path):
         recipes = {"web.hup": {"kind": "signal", "target": "web", "signal": "HUP"}, "web.kill": {"kind": "signal", "target": "web", "signal": "TERM", "effect": "disrupt"}}
         with Daemon({"web": {"pid": target.pid}}, {"hatches": recipes}) as daemon:
             assert daemon.run("web.kill").status == 403  # off until it is named
-            assert "has ended after SIGHUP" in failed(daemon.run("web.hup"))["detail"]
+            problem = failed(daemon.run("web.hup"))
+            assert "has ended after SIGHUP" in problem["detail"]
+            missing = problem["run"]["result"]["output_missing"]
+            assert missing.startswith("its standard output is ") and "targets.NAME.log.file" in missing, problem
         assert target.popen.wait(10) == 0
         target.popen.stdout.close()
 
