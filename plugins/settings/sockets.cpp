@@ -1,6 +1,12 @@
 #include "settings/sockets.hpp"
 
 #include <arpa/inet.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <linux/unix_diag.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 
 #include <bit>
 #include <cerrno>
@@ -8,6 +14,7 @@
 #include <cstring>
 
 #include "settings/descriptors.hpp"
+#include "stack/node/listeners.hpp"
 
 namespace settings {
 namespace {
@@ -53,6 +60,72 @@ std::string unix_state(std::string_view flags, std::string_view state) {
   unsigned bits = 0;
   if (number(flags, bits, 16) && bits & 0x10000) return "LISTEN";
   return state == "03" ? "CONNECTED" : state == "01" ? "UNCONNECTED" : std::string(state);
+}
+
+using Pairs = std::unordered_map<std::uint64_t, std::uint64_t>;
+
+// Attribute UNIX_DIAG_PEER of one answer.
+void add_pair(const nlmsghdr& message, Pairs& pairs) {
+  const auto* const bytes = reinterpret_cast<const char*>(&message);
+  unix_diag_msg socket;
+  if (message.nlmsg_len < NLMSG_LENGTH(sizeof socket)) return;
+  std::memcpy(&socket, bytes + NLMSG_HDRLEN, sizeof socket);
+  for (std::size_t at = NLMSG_LENGTH(sizeof socket);
+       at + sizeof(rtattr) + sizeof(std::uint32_t) <= message.nlmsg_len;) {
+    rtattr attribute;
+    std::memcpy(&attribute, bytes + at, sizeof attribute);
+    if (attribute.rta_len < sizeof attribute) return;
+    std::uint32_t peer = 0;
+    std::memcpy(&peer, bytes + at + sizeof attribute, sizeof peer);
+    if (attribute.rta_type == UNIX_DIAG_PEER && attribute.rta_len == RTA_LENGTH(sizeof peer))
+      pairs.insert_or_assign(socket.udiag_ino, peer);
+    at += RTA_ALIGN(attribute.rta_len);
+  }
+}
+
+// Which Unix sockets of this network namespace are connected, by inode; no file below /proc says it (sock_diag(7)). What
+// the kernel does not answer is left out.
+Pairs unix_pairs() {
+  Pairs pairs;
+  const stack::UniqueFd socket{::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG)};
+  if (!socket) return pairs;
+  const timeval patience{0, 500'000};
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  struct {
+    nlmsghdr header;
+    unix_diag_req body;
+  } request{};
+  request.header.nlmsg_len = sizeof request;
+  request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+  request.body.sdiag_family = AF_UNIX;
+  request.body.udiag_states = ~0U;
+  request.body.udiag_show = UDIAG_SHOW_PEER;
+  if (::send(socket.get(), &request, sizeof request, 0) < 0) return pairs;
+  alignas(nlmsghdr) char packet[32 * 1024];
+  for (int packets = 0; packets < 4096; ++packets) {
+    const ssize_t n = ::recv(socket.get(), packet, sizeof packet, 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return pairs;
+    auto left = static_cast<unsigned>(n);
+    for (auto* message = reinterpret_cast<nlmsghdr*>(packet); NLMSG_OK(message, left);
+         message = NLMSG_NEXT(message, left)) {
+      if (message->nlmsg_type != SOCK_DIAG_BY_FAMILY) return pairs;  // done, or an error
+      add_pair(*message, pairs);
+    }
+  }
+  return pairs;
+}
+
+// The other end as far as it has a name: of what was accepted that is the listener's.
+void add_unix_peers(const Subject& subject, std::unordered_map<std::uint64_t, Socket>& known) {
+  if (!stack::node::shares_network(subject.process, subject.process.pid)) return;
+  for (const auto& [inode, peer] : unix_pairs()) {
+    const auto at = known.find(inode), other = known.find(peer);
+    if (at == known.end()) continue;
+    const bool named = other != known.end() && !other->second.local.empty();
+    at->second.peer = named ? other->second.local : "socket " + std::to_string(peer);
+  }
 }
 
 }  // namespace
@@ -111,6 +184,7 @@ Section sockets(const Subject& subject) {
   }
   if (const auto table = stack::read_below(subject.process.proc_fd, "net/unix", table_limit))
     parse_unix_table(*table, known);
+  add_unix_peers(subject, known);
   hatch::Array list;
   for (const int number : numbers) {
     const auto target = stack::link_below(subject.process.proc_fd, "fd/" + std::to_string(number));

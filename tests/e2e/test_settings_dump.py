@@ -20,6 +20,8 @@ TARGET = """
 import ctypes, os, socket, sys, tempfile, time
 listener = socket.socket(); listener.bind(("127.0.0.1", 0)); listener.listen(7)
 client = socket.create_connection(listener.getsockname())
+door = socket.socket(socket.AF_UNIX); door.bind(os.path.join(sys.argv[1], "door.sock")); door.listen()
+guest = socket.socket(socket.AF_UNIX); guest.connect(door.getsockname()); host = door.accept()[0]
 deleted = tempfile.TemporaryFile(dir=sys.argv[1]); deleted.write(b"x" * 5000); deleted.flush()
 named = open(os.path.join(sys.argv[1], "esc\\x1b[31m\\nline"), "a")
 library = ctypes.CDLL(os.path.join(sys.argv[1], "libshop.so.1.2"))
@@ -112,7 +114,11 @@ def test_descriptors_and_sockets_with_what_they_are(shop):
     assert found["descriptors"]["count"] == len(opened) == sum(found["descriptors"]["by_kind"].values())
     deleted = [entry for entry in opened.values() if entry.get("deleted")]
     assert [entry["bytes"] for entry in deleted] == [5000]
-    sockets = {entry["state"]: entry for entry in found["sockets"]}
+    of_unix = [entry for entry in found["sockets"] if entry["protocol"] == "unix"]
+    [guest] = [entry for entry in of_unix if entry.get("peer") == f"{program.folder}/door.sock"]
+    [host] = [entry for entry in of_unix if entry["state"] == "CONNECTED" and entry.get("local") == f"{program.folder}/door.sock"]
+    assert host["peer"] == f"socket {guest['inode']}" and "local" not in guest, of_unix
+    sockets = {entry["state"]: entry for entry in found["sockets"] if entry["protocol"] == "tcp"}
     assert sockets["LISTEN"]["local"] == f"127.0.0.1:{program.port}" and sockets["LISTEN"]["protocol"] == "tcp"
     assert sockets["ESTABLISHED"]["peer"] == f"127.0.0.1:{program.port}"
     # A client that waits to be accepted stands in the listener's queue.
