@@ -122,20 +122,19 @@ class Rules {
 Result<void> load_filter(Filter filter, bool networks = false) {
   Rules rules;
   rules.forbid(for_all);
-  if (networks) {
+  if (networks)
     rules.forbid_unless("setns", 1, CLONE_NEWNET);
-    for (const scmp_datum_t flag :
-         {CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWCGROUP})
-      rules.forbid_where("clone", 0, flag, flag);
-    rules.answer("clone3", ENOSYS);  // as below
-  } else {
+  else
     rules.forbid({"setns"});
-  }
+  // A user namespace takes no right, and gives all of them within.
+  for (const scmp_datum_t flag :
+       {CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWCGROUP})
+    rules.forbid_where("clone", 0, flag, flag);
+  // The flags of clone3 are behind a pointer, out of a filter's sight; glibc falls back to clone on ENOSYS.
+  rules.answer("clone3", ENOSYS);
   const auto no_new_processes = [&] {
     rules.forbid({"fork", "vfork"});
     rules.forbid_where("clone", 0, CLONE_THREAD, 0);
-    // The flags of clone3 are behind a pointer, out of a filter's sight; glibc falls back to clone on ENOSYS.
-    rules.answer("clone3", ENOSYS);
   };
   const auto no_signals = [&] {
     rules.forbid(signalling);

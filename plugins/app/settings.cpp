@@ -3,6 +3,7 @@
 #include <boost/json.hpp>
 
 #include "app/exchange.hpp"
+#include "app/members.hpp"
 #include "app/sockets.hpp"
 
 namespace app {
@@ -54,7 +55,7 @@ std::string AppSettings::origin(std::string_view name) const {
   return std::string(name) + " of the app's settings (process " + std::to_string(pid) + ")";
 }
 
-bool read_settings(std::string_view body, Variables& values) {
+bool read_settings(std::string_view body, AppSettings& read) {
   boost::system::error_code error;
   const json::value answer = json::parse(body, error);
   const json::object* whole = error ? nullptr : answer.if_object();
@@ -62,7 +63,9 @@ bool read_settings(std::string_view body, Variables& values) {
   const json::object* members = result ? result->if_object() : nullptr;
   const json::value* settings = members ? members->if_contains("settings") : nullptr;
   if (!settings || !settings->is_object()) return false;
-  for (const auto& setting : settings->get_object()) take(std::string(setting.key()), setting.value(), values, false);
+  for (const auto& setting : settings->get_object())
+    take(std::string(setting.key()), setting.value(), read.values, false);
+  read.json = json::serialize(*settings);
   return true;
 }
 
@@ -77,27 +80,35 @@ AppSettings ask_for_settings(const hatch::Run& run, int pid) {
   const std::string request =
       request_text("POST", "/hatches/dump-settings", "{}",
                    {{"Hatchd-Run", std::string(run.id())}, {"Hatchd-Caller", std::string(run.caller())}});
-  for (const Door& door : find_doors(run, 1)) {
-    if (pid != 0 && door.process.pid != pid) continue;
+  std::vector<Door> doors = find_doors(run, 2);
+  if (pid != 0) std::erase_if(doors, [&](const Door& door) { return door.process.pid != pid; });
+  for (const Process& process : ask_all(run, std::move(doors))) {
+    const Door& door = process.door;
     const std::string who = "process " + std::to_string(door.process.pid);
-    if (!door.usable()) {
+    if (!process.why.empty()) {
       // Where a folder is closed to us, whether there is a socket in it cannot be known.
-      if (!door.path.empty() && door.missing.empty()) settings.why = who + ": " + door.why;
+      if (!door.path.empty() && (door.usable() || door.missing.empty())) settings.why = who + ": " + process.why;
+      continue;
+    }
+    const Member* const member = process.find("dump-settings");
+    if (!member) continue;  // no socket, or an app with other hatches
+    if (member->effect != "observe" || member->role == "admin") {
+      settings.why = who + ": its hatch dump-settings " +
+                     (member->role == "admin" ? "asks for role admin" : "has the effect " + member->effect) +
+                     ", and only what observes is asked on the way; app.dump-settings runs it";
       continue;
     }
     std::vector<Exchange> exchanges;
-    exchanges.push_back({door.first.get(), request, {}, {}});
+    exchanges.push_back({door.second.get(), request, {}, {}});
     perform(run, exchanges, patience, max_answer);
     Response response;
     if (!exchanges[0].why.empty())
       settings.why = who + ": " + exchanges[0].why;
     else if (!parse_response(exchanges[0].answer, response))
       settings.why = who + ": its answer is not HTTP/1.1";
-    else if (response.status == 404)
-      continue;  // an app with other hatches
-    else if (response.status != 200 || !read_settings(response.body, settings.values))
+    else if (response.status != 200 || !read_settings(response.body, settings))
       settings.why = who + ": its hatch dump-settings answered " + std::to_string(response.status) +
-                     (response.status == 200 ? " with something else than settings" : "");
+                     (response.status == 200 ? " without an object \"settings\"" : "");
     else {
       settings.pid = door.process.pid;
       settings.why.clear();

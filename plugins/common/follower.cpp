@@ -159,10 +159,20 @@ void Follower::add_configured(const hatch::Run& run) {
       return;
     }
   } else if (const json::value* command = log.if_contains("command"); command && command->is_array()) {
+    bool plain = false;  // behind "--"
     for (const json::value& argument : command->get_array())
       if (argument.is_string()) {
         const std::string text(argument.get_string());
-        source.argv.push_back(filled(text, wanted_).value_or(text));
+        const std::optional<std::string> given = filled(text, wanted_);
+        // What a recipe's caller looks for is no option of the operator's program.
+        if (given && (given->find('\0') != std::string::npos || (given->starts_with('-') && !plain)))
+          throw hatch::Failure(
+              "what is looked for begins with '-' or holds a NUL byte, which the log's command cannot take; \"--\" "
+              "before "
+              "{mark} in targets." +
+              std::string(run.target_name()) + ".log.command lets a '-' pass");
+        plain = plain || text == "--";
+        source.argv.push_back(given.value_or(text));
       }
     where = source.argv.empty() ? "" : source.argv.front();
   } else if (const std::string url = text_of(log, "url"); !url.empty()) {

@@ -149,20 +149,14 @@ void ask_node(const Subject& subject, Section& section) {
 
 // What the app shows of its settings itself, where it has opened a hatch for that (docs/hatchkit.md).
 void ask_app(const Subject& subject, Section& section) {
-  if (!subject.run) return;
+  if (!subject.run || !subject.values) return;
   const app::AppSettings said = app::ask_for_settings(*subject.run, subject.process.pid);
-  if (!said.why.empty()) section.add("app", "asked in vain: " + said.why);
-  if (said.pid == 0) return;
-  hatch::Object all;
-  for (const auto& [name, value] : said.values) {
-    const std::string shown = subject.values ? subject.mask.value(name, value) : std::string();
-    if (subject.values)
-      all.add(name, shown);
-    else
-      all.add(name, hatch::Raw{"null"});
-    section.rows.push_back({"setting " + name, shown});
-  }
-  section.object.add("settings", all);
+  if (!said.why.empty()) section.add("app", "not asked, or in vain: " + said.why);
+  boost::system::error_code error;
+  const boost::json::value settings = boost::json::parse(said.json, error);
+  if (said.pid == 0 || error) return;
+  section.object.add("settings", hatch::Raw{subject.mask.json(said.json)});
+  add_rows("settings", settings, subject, section);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <charconv>
@@ -104,14 +105,22 @@ Pairs unix_pairs() {
   if (::send(socket.get(), &request, sizeof request, 0) < 0) return pairs;
   alignas(nlmsghdr) char packet[32 * 1024];
   for (int packets = 0; packets < 4096; ++packets) {
-    const ssize_t n = ::recv(socket.get(), packet, sizeof packet, 0);
+    sockaddr_nl from{};
+    socklen_t length = sizeof from;
+    const ssize_t n = ::recvfrom(socket.get(), packet, sizeof packet, 0, reinterpret_cast<sockaddr*>(&from), &length);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return pairs;
-    auto left = static_cast<unsigned>(n);
-    for (auto* message = reinterpret_cast<nlmsghdr*>(packet); NLMSG_OK(message, left);
-         message = NLMSG_NEXT(message, left)) {
+    if (from.nl_pid != 0) continue;  // not the kernel
+    // NLMSG_NEXT goes by aligned lengths, and so past the end of a last message that is none.
+    std::size_t left = static_cast<std::size_t>(n), at = 0;
+    while (left >= sizeof(nlmsghdr)) {
+      const auto* message = reinterpret_cast<const nlmsghdr*>(packet + at);
+      if (message->nlmsg_len < sizeof(nlmsghdr) || message->nlmsg_len > left) break;
       if (message->nlmsg_type != SOCK_DIAG_BY_FAMILY) return pairs;  // done, or an error
       add_pair(*message, pairs);
+      const std::size_t step = std::min<std::size_t>(NLMSG_ALIGN(message->nlmsg_len), left);
+      at += step;
+      left -= step;
     }
   }
   return pairs;

@@ -128,7 +128,17 @@ def test_a_dump_shows_what_the_app_has(servers, house):
     start(mail_settings(smtp, API_TOKEN="tok-3kfLw0Qz81"), EMAIL_HOST="elsewhere.invalid")
     runtime = daemon.run("settings.dump", {"sections": ["runtime"], "values": True}).json()["result"]["runtime"]
     assert runtime["kind"] == "python"
-    assert runtime["settings"]["EMAIL_HOST"] == "127.0.0.1" and runtime["settings"]["EMAIL_PORT"] == str(smtp.port), runtime
+    assert runtime["settings"]["EMAIL_HOST"] == "127.0.0.1" and runtime["settings"]["EMAIL_PORT"] == smtp.port, runtime
     assert runtime["settings"]["API_TOKEN"] == runtime["settings"]["EMAIL_HOST_PASSWORD"] == "******"
-    names = daemon.run("settings.dump", {"sections": ["runtime"]}).json()["result"]["runtime"]["settings"]
-    assert names.keys() == runtime["settings"].keys() and set(names.values()) == {None}
+    assert "settings" not in daemon.run("settings.dump", {"sections": ["runtime"]}).json()["result"]["runtime"], "names alone ask nobody"
+
+
+def test_a_hatch_that_acts_is_not_run_on_the_way(house, tmp_path):
+    """Whoever may look at settings may not therefore act."""
+    daemon, start = house
+    acted = tmp_path / "acted"
+    start({}, SITE_ACTS=str(acted))
+    runtime = daemon.run("settings.dump", {"sections": ["runtime"], "values": True}).json()["result"]["runtime"]
+    assert "has the effect disrupt" in runtime["app"] and "settings" not in runtime, runtime
+    daemon.run("mail.check", {"profile": "default", **WISH})
+    assert not acted.exists()

@@ -95,13 +95,13 @@ def world():
             logs = {
                 "tracked": {"url": base + "/search?limit=5&query={mark}", "headers": token},
                 "by-path": {"url": base + "/find/{mark}", "headers": token},
-                "refused": {"url": base + "/search?query={mark}", "headers": {"Authorization": "Bearer wrong"}, "within": "1s"},
-                "asked": {"command": ["/bin/grep", "-F", "-e", "{mark}", str(spool)]},
+                "refused": {"url": base + "/search?query={mark}", "headers": {"Authorization": "Bearer wrong"}, "within": "3s"},
+                "asked": {"command": ["/bin/grep", "-F", "--", "{mark}", str(spool)]},
                 "followed": {"command": ["/usr/bin/tail", "-n", "20", "-F", str(spool)]},
                 "filed": {"file": str(spool)},
-                "broken": {"command": ["/bin/sh", "-c", "echo no such queue >&2; exit 3"], "within": "1s"},
+                "broken": {"command": ["/bin/sh", "-c", "echo no such queue >&2; exit 3"], "within": "3s"},
                 "asleep": {"command": ["/bin/sleep", "617"], "within": "60s"},
-                "absent": {"command": ["/nowhere/program"], "within": "1s"},
+                "absent": {"command": ["/nowhere/program"], "within": "3s"},
                 "journaled": {"journal": str(journal), "within": "20s"},
             }
             text = {"type": "string"}
@@ -174,7 +174,7 @@ def test_a_place_that_cannot_be_asked_says_why(world):
         ("absent", "/nowhere/program could not be started"),
     ):
         answer = world.run("app.raise-error", {"target": target})
-        assert answer.status == 424 and "arrived nowhere that was looked at within 1 s" in answer.json()["detail"], answer
+        assert answer.status == 424 and "arrived nowhere that was looked at within 3 s" in answer.json()["detail"], answer
         told = answer.json()["run"]["result"]
         assert told["reported"] == [] and any(why in each for each in told["not_seen"]), told
 

@@ -49,6 +49,8 @@ class Root:
             mount -t overlay -o lowerdir=/,upperdir={folder}/upper,workdir={folder}/work overlay {folder}/root
             for part in proc dev sys; do mount --rbind /$part {folder}/root/$part; done
             for part in run tmp; do mount -t tmpfs -o mode=1777 tmpfs {folder}/root/$part; done
+            # A tree below one of those.
+            [ -e {folder}/root{ROOT} ] || {{ mkdir -p {folder}/root{ROOT}; mount --bind {ROOT} {folder}/root{ROOT}; }}
             echo ready; exec cat"""
         self.holder = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "bash", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

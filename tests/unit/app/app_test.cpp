@@ -62,16 +62,16 @@ TEST_CASE("a description is read with suspicion") {
 }
 
 TEST_CASE("an app's settings as an environment would hold them") {
-  app::Variables values;
+  app::AppSettings read;
   CHECK(app::read_settings(R"({"result": {"settings": {"EMAIL_HOST": "mx", "EMAIL_PORT": 587, "EMAIL_USE_TLS": true,
     "NONE": null, "LIST": ["a"], "CELERY": {"broker_url": "redis://h", "deep": {"x": "y"}}}}})",
-                           values));
-  CHECK(values == app::Variables{{"EMAIL_HOST", "mx"},
-                                 {"EMAIL_PORT", "587"},
-                                 {"EMAIL_USE_TLS", "true"},
-                                 {"CELERY_BROKER_URL", "redis://h"}});
+                           read));
+  CHECK(read.values == app::Variables{{"EMAIL_HOST", "mx"},
+                                      {"EMAIL_PORT", "587"},
+                                      {"EMAIL_USE_TLS", "true"},
+                                      {"CELERY_BROKER_URL", "redis://h"}});
   for (const char* bad : {"", "[]", "{", R"({"result": 1})", R"({"result": {"settings": []}})"})
-    CHECK_FALSE(app::read_settings(bad, values));
+    CHECK_FALSE(app::read_settings(bad, read));
 }
 
 TEST_CASE("a masked value fits what has the same form but for its secrets") {

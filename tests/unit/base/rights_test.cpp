@@ -160,11 +160,15 @@ TEST_CASE("who was granted CAP_SYS_ADMIN may enter a network, no other namespace
         }) == 0);
 }
 
-TEST_CASE("without that right nobody enters a namespace, not even its own") {
-  const auto filter = GENERATE(rights::Filter::front, rights::Filter::targets, rights::Filter::plugin);
+TEST_CASE("without that right nobody enters a namespace, not even its own, and nobody makes one") {
+  const auto filter =
+      GENERATE(rights::Filter::front, rights::Filter::targets, rights::Filter::plugin, rights::Filter::launcher);
   CHECK(in_child([&] {
           const int network = ::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
           if (!rights::lower({{}, {}, {"sys_ptrace"}}, filter, 0)) return 1;
+          for (const unsigned long flag : {CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWPID})
+            if (!denied(::syscall(SYS_clone, flag | SIGCHLD, 0, 0, 0, 0))) return 3;
+          if (::syscall(SYS_clone3, nullptr, 0) != -1 || errno != ENOSYS) return 4;
           return denied(::setns(network, CLONE_NEWNET)) ? 0 : 2;
         }) == 0);
 }
