@@ -479,7 +479,7 @@ def test_gunicorn_preloads_the_app_and_recycles_its_workers():
 
 
 @pytest.mark.skipif(not shutil.which("uwsgi"), reason="takes uWSGI")
-@pytest.mark.parametrize("options", [[], ["--lazy-apps"], ["--py-call-osafterfork"]], ids=["fork", "lazy", "osafterfork"])
+@pytest.mark.parametrize("options", [[], ["--lazy-apps"]], ids=["fork", "lazy"])
 def test_uwsgi_forks_in_c_and_recycles_its_workers(options):
     argv = ["uwsgi", "--plugin", "python3", "--http-socket", "127.0.0.1:PORT", "--master", "--processes", 2, "--enable-threads"]
     argv += ["--die-on-term", "--no-orphans", "--max-requests", 3, "--module", "shop_site:application", *options]
