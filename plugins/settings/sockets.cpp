@@ -1,19 +1,16 @@
 #include "settings/sockets.hpp"
 
 #include <arpa/inet.h>
-#include <linux/netlink.h>
 #include <linux/rtnetlink.h>
-#include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 
-#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
 
+#include "hatch/sock_diag.hpp"
 #include "settings/descriptors.hpp"
 #include "stack/node/listeners.hpp"
 
@@ -66,63 +63,34 @@ std::string unix_state(std::string_view flags, std::string_view state) {
 using Pairs = std::unordered_map<std::uint64_t, std::uint64_t>;
 
 // Attribute UNIX_DIAG_PEER of one answer.
-void add_pair(const nlmsghdr& message, Pairs& pairs) {
-  const auto* const bytes = reinterpret_cast<const char*>(&message);
+void add_pair(std::string_view answer, Pairs& pairs) {
   unix_diag_msg socket;
-  if (message.nlmsg_len < NLMSG_LENGTH(sizeof socket)) return;
-  std::memcpy(&socket, bytes + NLMSG_HDRLEN, sizeof socket);
-  for (std::size_t at = NLMSG_LENGTH(sizeof socket);
-       at + sizeof(rtattr) + sizeof(std::uint32_t) <= message.nlmsg_len;) {
+  if (answer.size() < sizeof socket) return;
+  std::memcpy(&socket, answer.data(), sizeof socket);
+  for (std::size_t at = sizeof socket; at + sizeof(rtattr) + sizeof(std::uint32_t) <= answer.size();) {
     rtattr attribute;
-    std::memcpy(&attribute, bytes + at, sizeof attribute);
+    std::memcpy(&attribute, answer.data() + at, sizeof attribute);
     if (attribute.rta_len < sizeof attribute) return;
     std::uint32_t peer = 0;
-    std::memcpy(&peer, bytes + at + sizeof attribute, sizeof peer);
+    std::memcpy(&peer, answer.data() + at + sizeof attribute, sizeof peer);
     if (attribute.rta_type == UNIX_DIAG_PEER && attribute.rta_len == RTA_LENGTH(sizeof peer))
       pairs.insert_or_assign(socket.udiag_ino, peer);
     at += RTA_ALIGN(attribute.rta_len);
   }
 }
 
-// Which Unix sockets of this network namespace are connected, by inode; no file below /proc says it (sock_diag(7)). What
-// the kernel does not answer is left out.
+// Which Unix sockets of this network namespace are connected, by inode; no file below /proc says it. What the kernel does
+// not answer is left out.
 Pairs unix_pairs() {
   Pairs pairs;
-  const stack::UniqueFd socket{::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG)};
-  if (!socket) return pairs;
-  const timeval patience{0, 500'000};
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-  struct {
-    nlmsghdr header;
-    unix_diag_req body;
-  } request{};
-  request.header.nlmsg_len = sizeof request;
-  request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
-  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-  request.body.sdiag_family = AF_UNIX;
-  request.body.udiag_states = ~0U;
-  request.body.udiag_show = UDIAG_SHOW_PEER;
-  if (::send(socket.get(), &request, sizeof request, 0) < 0) return pairs;
-  alignas(nlmsghdr) char packet[32 * 1024];
-  for (int packets = 0; packets < 4096; ++packets) {
-    sockaddr_nl from{};
-    socklen_t length = sizeof from;
-    const ssize_t n = ::recvfrom(socket.get(), packet, sizeof packet, 0, reinterpret_cast<sockaddr*>(&from), &length);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return pairs;
-    if (from.nl_pid != 0) continue;  // not the kernel
-    // NLMSG_NEXT goes by aligned lengths, and so past the end of a last message that is none.
-    std::size_t left = static_cast<std::size_t>(n), at = 0;
-    while (left >= sizeof(nlmsghdr)) {
-      const auto* message = reinterpret_cast<const nlmsghdr*>(packet + at);
-      if (message->nlmsg_len < sizeof(nlmsghdr) || message->nlmsg_len > left) break;
-      if (message->nlmsg_type != SOCK_DIAG_BY_FAMILY) return pairs;  // done, or an error
-      add_pair(*message, pairs);
-      const std::size_t step = std::min<std::size_t>(NLMSG_ALIGN(message->nlmsg_len), left);
-      at += step;
-      left -= step;
-    }
-  }
+  unix_diag_req request{};
+  request.sdiag_family = AF_UNIX;
+  request.udiag_states = ~0U;
+  request.udiag_show = UDIAG_SHOW_PEER;
+  hatch::ask_sock_diag({reinterpret_cast<const char*>(&request), sizeof request}, [&](std::string_view answer) {
+    add_pair(answer, pairs);
+    return true;
+  });
   return pairs;
 }
 

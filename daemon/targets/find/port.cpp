@@ -4,8 +4,6 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/inet_diag.h>
-#include <linux/netlink.h>
-#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,6 +15,7 @@
 #include <set>
 
 #include "base/fd.hpp"
+#include "hatch/sock_diag.hpp"
 #include "targets/find/finder.hpp"
 #include "targets/proc.hpp"
 
@@ -35,45 +34,20 @@ std::string socket_link(std::uint64_t inode) { return "socket:[" + std::to_strin
 
 // False when netlink cannot tell.
 bool ask_netlink(std::uint8_t family, std::uint16_t port, Inodes& inodes) {
-  const UniqueFd socket{::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG)};
-  if (!socket) return false;
-  const timeval patience{0, 500'000};
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-  struct {
-    nlmsghdr header;
-    inet_diag_req_v2 body;
-  } request{};
-  request.header.nlmsg_len = sizeof request;
-  request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
-  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-  request.body.sdiag_family = family;
-  request.body.sdiag_protocol = IPPROTO_TCP;
-  request.body.idiag_states = 1u << tcp_listen;
-  request.body.id.idiag_sport = htons(port);
-  request.body.id.idiag_cookie[0] = request.body.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-  sockaddr_nl kernel{};
-  kernel.nl_family = AF_NETLINK;
-  if (::sendto(socket.get(), &request, sizeof request, 0, reinterpret_cast<sockaddr*>(&kernel), sizeof kernel) < 0)
-    return false;
-
-  alignas(nlmsghdr) char packet[32 * 1024];
-  for (int packets = 0; packets < 1024; ++packets) {
-    const ssize_t n = ::recv(socket.get(), packet, sizeof packet, 0);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    auto left = static_cast<unsigned>(n);
-    for (auto* message = reinterpret_cast<nlmsghdr*>(packet); NLMSG_OK(message, left);
-         message = NLMSG_NEXT(message, left)) {
-      if (message->nlmsg_type == NLMSG_DONE) return true;
-      if (message->nlmsg_type != SOCK_DIAG_BY_FAMILY || message->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg)))
-        return false;
-      inet_diag_msg answer;
-      std::memcpy(&answer, NLMSG_DATA(message), sizeof answer);
-      if (ntohs(answer.id.idiag_sport) == port && inodes.size() < max_inodes)
-        inodes.insert(socket_link(answer.idiag_inode));
-    }
-  }
-  return false;
+  inet_diag_req_v2 request{};
+  request.sdiag_family = family;
+  request.sdiag_protocol = IPPROTO_TCP;
+  request.idiag_states = 1u << tcp_listen;
+  request.id.idiag_sport = htons(port);
+  request.id.idiag_cookie[0] = request.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+  return hatch::ask_sock_diag({reinterpret_cast<const char*>(&request), sizeof request}, [&](std::string_view bytes) {
+    inet_diag_msg answer;
+    if (bytes.size() < sizeof answer) return false;
+    std::memcpy(&answer, bytes.data(), sizeof answer);
+    if (ntohs(answer.id.idiag_sport) == port && inodes.size() < max_inodes)
+      inodes.insert(socket_link(answer.idiag_inode));
+    return true;
+  });
 }
 
 // Lines of "sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode …".
