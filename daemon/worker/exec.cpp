@@ -146,20 +146,38 @@ Result<Chosen> choose(const ExecOptions& options, const std::string& worker) {
   return tl::unexpected<Problem>(std::move(last));
 }
 
+Result<std::pair<std::string, std::string>> key_and_value(const std::string& entry) {
+  const std::size_t equals = entry.find('=');
+  if (equals == std::string::npos || equals == 0) return refuse("params-invalid", "\"" + entry + "\" is not key=value");
+  return std::pair{entry.substr(0, equals), entry.substr(equals + 1)};
+}
+
 // Parameters of a member, whose types the app alone knows: as texts. Whoever runs it has named it, and has no more rights
 // than on a shell.
-Result<json::object> member_params(const Chosen& chosen, const ExecOptions& options) {
+Result<json::object> member_params(const std::string& member, const std::vector<std::string>& entries) {
   json::object arguments, params;
-  for (const std::string& entry : options.parameters) {
-    const std::size_t equals = entry.find('=');
-    if (equals == std::string::npos || equals == 0)
-      return refuse("params-invalid", "\"" + entry + "\" is not key=value");
-    (entry.starts_with("workers=") ? params : arguments)[entry.substr(0, equals)] = entry.substr(equals + 1);
+  for (const std::string& entry : entries) {
+    const auto given = key_and_value(entry);
+    if (!given) return tl::unexpected<Problem>(given.error());
+    (given->first == "workers" ? params : arguments)[given->first] = given->second;
   }
-  params["member"] = chosen.member;
+  params["member"] = member;
   params["arguments"] = json::serialize(arguments);
   params["texts"] = params["named"] = true;
   params["effect"] = "disrupt";
+  return params;
+}
+
+Result<json::object> hatch_params(const json::object& schema, const std::vector<std::string>& entries) {
+  json::object params;
+  for (const std::string& entry : entries) {
+    const auto given = key_and_value(entry);
+    if (!given) return tl::unexpected<Problem>(given.error());
+    if (params.contains(given->first)) return refuse("params-invalid", given->first + " is given twice");
+    auto value = schema::convert(schema, given->first, given->second);
+    if (!value) return tl::unexpected<Problem>(value.error());
+    params[given->first] = std::move(*value);
+  }
   return params;
 }
 
@@ -167,23 +185,10 @@ Result<json::object> member_params(const Chosen& chosen, const ExecOptions& opti
 Result<void> fit(Chosen& chosen, const ExecOptions& options) {
   const json::object* schema = object_of(chosen.hatch, "parameters");
   if (!schema) return refuse("internal", "a manifest without parameters");
-  json::object params;
-  if (!chosen.member.empty()) {
-    auto of_member = member_params(chosen, options);
-    if (!of_member) return tl::unexpected<Problem>(of_member.error());
-    params = std::move(*of_member);
-  }
-  for (const std::string& entry : chosen.member.empty() ? options.parameters : std::vector<std::string>{}) {
-    const std::size_t equals = entry.find('=');
-    if (equals == std::string::npos || equals == 0)
-      return refuse("params-invalid", "\"" + entry + "\" is not key=value");
-    const std::string name = entry.substr(0, equals);
-    if (params.contains(name)) return refuse("params-invalid", name + " is given twice");
-    auto value = schema::convert(*schema, name, std::string_view(entry).substr(equals + 1));
-    if (!value) return tl::unexpected<Problem>(value.error());
-    params[name] = std::move(*value);
-  }
-  json::value checked = std::move(params);
+  auto params = chosen.member.empty() ? hatch_params(*schema, options.parameters)
+                                      : member_params(chosen.member, options.parameters);
+  if (!params) return tl::unexpected<Problem>(params.error());
+  json::value checked = std::move(*params);
   if (auto errors = schema::validate(*schema, checked); !errors.empty()) {
     Problem problem{"params-invalid", "the parameters do not fit " + chosen.text("id")};
     problem.errors = std::move(errors);
