@@ -33,6 +33,13 @@ constexpr std::string_view of_kinds[] = {"request",   "expect",      "target", "
                                          "directory", "environment", "user",   "limits"};
 constexpr std::string_view of_recipes[] = {"title", "description", "params"};
 
+// Where "{name}" begins and ends; "${NAME}" is a variable of the environment, and another thing.
+std::pair<std::size_t, std::size_t> placeholder(std::string_view text) {
+  std::size_t open = text.find('{');
+  while (open != text.npos && open > 0 && text[open - 1] == '$') open = text.find('{', open + 1);
+  return {open, open == text.npos ? open : text.find('}', open)};
+}
+
 class Check {
  public:
   Check(const json::object& recipe, std::string at, std::vector<FieldError>& failures)
@@ -66,13 +73,6 @@ class Check {
       for (const std::string_view member : list)
         if (recipe_.contains(member))
           fail(child(at_, member), "belongs to a recipe, which has a \"kind\": \"http\", \"signal\" or \"command\"");
-  }
-
-  // Where "{name}" begins and ends; "${NAME}" is a variable of the environment, and another thing.
-  static std::pair<std::size_t, std::size_t> placeholder(std::string_view text) {
-    std::size_t open = text.find('{');
-    while (open != text.npos && open > 0 && text[open - 1] == '$') open = text.find('{', open + 1);
-    return {open, open == text.npos ? open : text.find('}', open)};
   }
 
   // "{name}" that is the whole text and names a parameter, or text without any.
@@ -215,8 +215,9 @@ json::object recipe_parameters(const json::object& recipe) {
   if (const json::array* argv = array_of(recipe, "argv"))
     for (const json::value& element : *argv) {
       const std::string_view text = element.is_string() ? std::string_view(element.get_string()) : std::string_view();
-      if (text.size() < 2 || text.front() != '{') continue;
-      json::value* param = properties.if_contains(text.substr(1, text.size() - 2));
+      const auto [open, close] = placeholder(text);
+      if (open != 0 || close == text.npos) continue;
+      json::value* param = properties.if_contains(text.substr(1, close - 1));
       if (param && param->is_object()) param->get_object().emplace("format", "argument");  // where it says no other
     }
   json::object schema{{"type", "object"}, {"properties", std::move(properties)}, {"additionalProperties", false}};
