@@ -50,6 +50,17 @@ bool become(const User& user) {
 
 }  // namespace
 
+std::string unfit_argument(std::string_view text, bool plain, const std::string& where) {
+  if (text.find('\0') != std::string_view::npos) return "holds a NUL byte";
+  if (plain || !text.starts_with('-')) return {};
+  return "begins with '-', which the program would take for an option; write \"--\" before it in " + where +
+         " where the program knows that";
+}
+
+std::vector<std::string> bare_environment() {
+  return {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"};
+}
+
 User user_of(const std::string& name) {
   errno = 0;
   const passwd* entry = ::getpwnam(name.c_str());

@@ -6,6 +6,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -20,6 +21,13 @@ struct User {
 };
 // As the system knows that name. Throws hatch::Failure when it does not.
 User user_of(const std::string& name);
+
+// Why a text that somebody else chose can not be an argument of a program, behind "it "; empty: it can. With '-' it would be an
+// option, but behind "--" (`plain`). `where`: the place of the configuration that has the arguments.
+std::string unfit_argument(std::string_view text, bool plain, const std::string& where);
+
+// PATH and LANG, for a program that gets nothing of ours.
+std::vector<std::string> bare_environment();
 
 struct Start {
   std::vector<std::string> arguments;    // the first is the absolute path of the program; there is no shell

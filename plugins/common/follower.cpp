@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <set>
 
+#include "common/child.hpp"
 #include "common/entry.hpp"
 #include "common/url.hpp"
 #include "hatch/log.hpp"
@@ -165,12 +166,9 @@ void Follower::add_configured(const hatch::Run& run) {
         const std::string text(argument.get_string());
         const std::optional<std::string> given = filled(text, wanted_);
         // What a recipe's caller looks for is no option of the operator's program.
-        if (given && (given->find('\0') != std::string::npos || (given->starts_with('-') && !plain)))
-          throw hatch::Failure(
-              "what is looked for begins with '-' or holds a NUL byte, which the log's command cannot take; \"--\" "
-              "before "
-              "{mark} in targets." +
-              std::string(run.target_name()) + ".log.command lets a '-' pass");
+        const std::string place = "targets." + std::string(run.target_name()) + ".log.command";
+        if (const std::string unfit = given ? unfit_argument(*given, plain, place) : ""; !unfit.empty())
+          throw hatch::Failure("what is looked for " + unfit);
         plain = plain || text == "--";
         source.argv.push_back(given.value_or(text));
       }

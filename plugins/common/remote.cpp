@@ -81,7 +81,7 @@ std::string last_line(std::string_view text) {
 
 // False: nobody listens any more.
 bool run_program(const std::vector<std::string>& argv, const Teller& teller) {
-  Child child{{argv, {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}}};
+  Child child{{argv, bare_environment()}};
   std::string tail;
   for (char piece[16 * 1024];;) {
     if (!teller.wait(child.output(), -1)) return false;

@@ -21,13 +21,8 @@ std::vector<std::string> arguments_of(const Recipe& recipe) {
   for (const json::value& element : recipe.written().at("argv").as_array()) {
     const std::string_view written = element.as_string();
     std::string value = recipe.fill(written);
-    if (value.find('\0') != value.npos)
-      throw hatch::Failure("an argument cannot hold a NUL byte: " + std::string(written));
-    if (value != written && value.starts_with('-') && !plain)
-      throw hatch::Failure(
-          "parameter " + std::string(written) +
-          " begins with '-', which the program would take for an option; write \"--\" before it in argv "
-          "where the program knows that");
+    if (const std::string unfit = common::unfit_argument(value, plain || value == written, "argv"); !unfit.empty())
+      throw hatch::Failure("parameter " + std::string(written) + ' ' + unfit);
     plain = plain || written == "--";
     all.push_back(std::move(value));
   }
@@ -35,8 +30,8 @@ std::vector<std::string> arguments_of(const Recipe& recipe) {
 }
 
 std::vector<std::string> environment_of(const hatch::Run& run, const Recipe& recipe) {
-  std::vector<std::string> all{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
-                               "HATCHD_RUN=" + std::string(run.id())};
+  std::vector<std::string> all = common::bare_environment();
+  all.push_back("HATCHD_RUN=" + std::string(run.id()));
   for (const hatch_process& process : run.processes())
     if (process.main) all.push_back("HATCHD_TARGET_PID=" + std::to_string(process.pid));
   for (const auto& variable : recipe.part("environment"))
