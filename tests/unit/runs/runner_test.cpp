@@ -13,6 +13,19 @@ using namespace hatchd;
 using namespace hatchd::runs;
 using namespace std::chrono_literals;
 
+namespace {
+
+// A run that has begun and does not end before `over` is set.
+auto runs_until(std::promise<void>& over) {
+  return [done = over.get_future().share()](FakeRun& run) {
+    run.started();
+    done.wait();
+    return false;
+  };
+}
+
+}  // namespace
+
 TEST_CASE("a run that succeeds is recorded with its result, its text and its target") {
   House house;
   house.acts = {succeed};
@@ -242,11 +255,7 @@ TEST_CASE("a hanging plugin process does not keep a run for ever") {
   House house(Limits{100ms, 100ms});
   house.hatch.timeout = 100ms;
   std::promise<void> over;
-  house.acts = {[done = over.get_future().share()](FakeRun& run) {
-    run.started();
-    done.wait();
-    return false;
-  }};
+  house.acts = {runs_until(over)};
   const Run run = house.run_to_end(house.order());
   over.set_value();
   CHECK(run.state == State::crashed);
@@ -417,11 +426,7 @@ TEST_CASE("a queued run can be cancelled, and a stop ends it, without its proces
 TEST_CASE("a run is listed as running as soon as it says so") {
   House house;
   std::promise<void> over;
-  house.acts = {[done = over.get_future().share()](FakeRun& run) {
-    run.started();
-    done.wait();
-    return false;
-  }};
+  house.acts = {runs_until(over)};
   house.go([&]() -> asio::awaitable<void> {
     const LivePtr run = *house.runner.start(house.order());
     while (run->run.state == State::queued) co_await run->changed.wait();
@@ -530,11 +535,7 @@ TEST_CASE("a dry run leaves no trace") {
 TEST_CASE("stopping cancels and records what runs, and what does not end is recorded as it stands") {
   House house;
   std::promise<void> over;
-  house.acts = {[done = over.get_future().share()](FakeRun& run) {
-    run.started();
-    done.wait();
-    return false;
-  }};
+  house.acts = {runs_until(over)};
   std::string id;
   house.go([&]() -> asio::awaitable<void> {
     const LivePtr live = *house.runner.start(house.order());
