@@ -225,18 +225,16 @@ bool Remote::take_frame() {
   }
   if (buffer_.size() < sizeof head + head.size) return false;
   const std::string_view bytes{buffer_.data() + sizeof head, head.size};
-  if (std::exchange(anew_, false)) {
-    text_.clear();
-    trouble_.clear();
-  }
+  if (std::exchange(anew_, false)) text_.clear();
   switch (head.kind) {
     case Kind::text:
       text_ += bytes;
       if (text_.size() > max_kept) text_.erase(0, text_.size() - max_kept);
       break;
-    case Kind::trouble: trouble_ = bytes; break;
+    case Kind::trouble: trouble_of_round_ = bytes; break;
     case Kind::round:
       ++rounds_;
+      trouble_ = std::exchange(trouble_of_round_, {});
       anew_ = true;
       break;
   }

@@ -34,14 +34,16 @@ class Remote {
   // What the program printed, of one that was started again since it was last started; the texts of what the server answered last.
   // The last 512 KiB.
   const std::string& text() const { return text_; }
-  bool has_round() const { return rounds_ > 0; }           // the program has ended once, the server has answered once
-  const std::string& trouble() const { return trouble_; }  // what went wrong the last time, a sentence; empty: nothing
+  bool has_round() const { return rounds_ > 0; }  // the program has ended once, the server has answered once
+  // What went wrong the last time that it was done with asking, a sentence; empty: nothing. A new try that is still under
+  // way takes nothing back.
+  const std::string& trouble() const { return trouble_; }
 
  private:
   bool take_frame();
 
   stack::UniqueFd go_, from_;
-  std::string buffer_, text_, trouble_;
+  std::string buffer_, text_, trouble_, trouble_of_round_;
   std::size_t rounds_ = 0;
   bool anew_ = false;  // what comes next belongs to a new round
 };
