@@ -1,5 +1,8 @@
 #include "config/recipes.hpp"
 
+#include <signal.h>
+#include <string.h>
+
 #include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/value.hpp>
@@ -40,12 +43,114 @@ std::pair<std::size_t, std::size_t> placeholder(std::string_view text) {
   return {open, open == text.npos ? open : text.find('}', open)};
 }
 
+// "{name}" as name; "" for what is no placeholder alone.
+std::string_view whole_name(std::string_view text) {
+  const auto [open, close] = placeholder(text);
+  return open == 0 && close + 1 == text.size() ? text.substr(1, close - 1) : std::string_view();
+}
+
+void each(std::string_view text, char separator, const std::function<void(std::string_view)>& visit) {
+  for (;;) {
+    const std::size_t end = text.find(separator);
+    visit(text.substr(0, end));
+    if (end == text.npos) return;
+    text.remove_prefix(end + 1);
+  }
+}
+
+// What a URL has before its query: where its path begins and ends.
+std::pair<std::size_t, std::size_t> path_of(std::string_view url) {
+  const std::size_t scheme = std::min(url.find("://"), url.size());
+  const std::size_t path = std::min(url.find_first_of("/?#", std::min(scheme + 3, url.size())), url.size());
+  return {path, std::min(url.find('?', path), url.size())};
+}
+
+constexpr const char *argument = "argument", *plain_argument = "plain-argument", *path_segment = "path-segment";
+
+// What parameters have to be where they stand: the format of each that is an argument or a segment of a path.
+std::map<std::string, std::string> formats_of(const json::object& recipe) {
+  std::map<std::string, std::string> formats;
+  bool behind = false;  // "--"
+  if (const json::array* argv = array_of(recipe, "argv"))
+    for (const json::value& element : *argv) {
+      const std::string_view text = element.is_string() ? std::string_view(element.get_string()) : std::string_view();
+      if (const std::string_view name = whole_name(text); name.empty())
+        behind = behind || text == "--";
+      else if (!behind)
+        formats[std::string(name)] = plain_argument;
+      else
+        formats.emplace(name, argument);
+    }
+  if (const json::object* request = object_of(recipe, "request")) {
+    const std::string url = text_of(*request, "url");
+    const auto [path, question] = path_of(url);
+    each(std::string_view(url).substr(path, question - path), '/', [&](std::string_view segment) {
+      if (const std::string_view name = whole_name(segment); !name.empty()) formats[std::string(name)] = path_segment;
+    });
+  }
+  return formats;
+}
+
+bool may_be_number(const json::object& schema) {
+  const json::value* type = schema.if_contains("type");
+  if (!type) return true;
+  if (type->is_array())
+    return std::any_of(type->get_array().begin(), type->get_array().end(),
+                       [](const json::value& one) { return one == "integer" || one == "number"; });
+  return *type == "integer" || *type == "number";
+}
+
+// Makes the schema of a parameter ask for it. Where it has a format of its own that counts: all of the others hold no
+// NUL byte, begin with no '-' and are no dots.
+void tighten(json::object& schema, const std::string& format) {
+  const std::string own = text_of(schema, "format");
+  if (own.empty() || own == argument || own == plain_argument || own == path_segment) schema["format"] = format;
+  // A number below nothing begins with '-', too.
+  if (const json::value* least = schema.if_contains("minimum");
+      format == plain_argument && may_be_number(schema) &&
+      (!least || (least->is_number() && schema::compare_numbers(*least, json::value(0)) < 0)))
+    schema["minimum"] = 0;
+}
+
+// The parameters as the recipe writes them.
+json::object written_parameters(const json::object& recipe) {
+  json::object properties;
+  json::array required;
+  if (const json::object* params = object_of(recipe, "params")) {
+    properties = *params;
+    for (const auto& param : *params)
+      if (const json::object* schema = param.value().if_object(); schema && !schema->contains("default"))
+        required.emplace_back(param.key());
+  }
+  json::object schema{{"type", "object"}, {"properties", std::move(properties)}, {"additionalProperties", false}};
+  if (!required.empty()) schema["required"] = std::move(required);
+  return schema;
+}
+
+// The names that the plugin knows (plugins/recipe/signal.cpp).
+const std::vector<std::string>& signal_names() {
+  static const std::vector<std::string> all = [] {
+    std::vector<std::string> names;
+    for (int number = 1; number < SIGRTMIN; ++number)
+      if (const char* name = ::sigabbrev_np(number)) names.emplace_back(name);
+    names.emplace_back("RTMIN");
+    names.emplace_back("RTMAX");
+    for (int i = 0; i <= SIGRTMAX - SIGRTMIN; ++i) {
+      names.push_back("RTMIN+" + std::to_string(i));
+      names.push_back("RTMAX-" + std::to_string(i));
+    }
+    return names;
+  }();
+  return all;
+}
+
 class Check {
  public:
   Check(const json::object& recipe, std::string at, std::vector<FieldError>& failures)
       : recipe_(recipe), at_(std::move(at)), failures_(failures) {}
 
   void run(const json::object& targets) {
+    targets_ = &targets;
     const std::string kind = text_of(recipe_, "kind");
     const auto known = std::find_if(kinds().begin(), kinds().end(), [&](const Kind& k) { return k.name == kind; });
     if (known == kinds().end()) return only_for_recipes();  // without a kind it sets what a plugin brings
@@ -58,12 +163,14 @@ class Check {
     // A target of a pattern ("*": {…}) is known when it runs.
     if (!target.empty() && !targets.contains(target) && !targets.contains("*"))
       fail(child(at_, "target"), "there is no target \"" + target + "\" in \"targets\"");
-    for (const FieldError& error : schema::check(recipe_parameters(recipe_)))
+    for (const FieldError& error : schema::check(written_parameters(recipe_)))
       fail(at_ + "/params" + (error.pointer.starts_with("/properties") ? error.pointer.substr(11) : error.pointer),
            error.detail);
     if (const json::object* request = object_of(recipe_, "request")) check_request(*request, at_ + "/request");
     if (const json::object* expect = object_of(recipe_, "expect")) check_expect(*expect, at_ + "/expect");
     if (const json::array* argv = array_of(recipe_, "argv")) check_argv(*argv, at_ + "/argv");
+    if (const std::string signal = text_of(recipe_, "signal"); !signal.empty()) check_signal(signal, at_ + "/signal");
+    for (const auto& [name, format] : formats_of(recipe_)) check_values(name, format);
   }
 
  private:
@@ -130,13 +237,12 @@ class Check {
     const std::size_t scheme = url.find("://");
     if (scheme == url.npos || (url.substr(0, scheme) != "http" && url.substr(0, scheme) != "https"))
       return fail(at, "must begin with http:// or https://");
-    const std::size_t path = std::min(url.find_first_of("/?#", scheme + 3), url.size());
+    const auto [path, question] = path_of(url);
     if (path == scheme + 3) return fail(at, "names no host");
     if (std::any_of(url.begin(), url.end(), [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7F; }))
       return fail(at, "holds a blank or a control character; write %20 and the like");
     if (url.find('#') != url.npos) fail(at, "a fragment (#…) is not sent to servers");
     none(url.substr(0, path), at, "the host");
-    const std::size_t question = std::min(url.find('?', path), url.size());
     each(url.substr(path, question - path), '/', [&](std::string_view segment) { whole(segment, at); });
     if (question == url.size()) return;
     each(url.substr(question + 1), '&', [&](std::string_view pair) {
@@ -145,15 +251,6 @@ class Check {
       if (equals != pair.npos) whole(pair.substr(equals + 1), at);
     });
   }
-  static void each(std::string_view text, char separator, const std::function<void(std::string_view)>& visit) {
-    for (;;) {
-      const std::size_t end = text.find(separator);
-      visit(text.substr(0, end));
-      if (end == text.npos) return;
-      text.remove_prefix(end + 1);
-    }
-  }
-
   void check_expect(const json::object& expect, const std::string& at) {
     for (const auto& member : expect) all_whole(member.value(), child(at, std::string_view(member.key())));
     if (const json::object* members = object_of(expect, "json"))
@@ -161,12 +258,63 @@ class Check {
         if (!member.key().starts_with('/'))
           fail(child(at + "/json", std::string_view(member.key())),
                "must be a JSON Pointer, such as \"/status\" (RFC 6901)");
-    if (expect.contains("log") && text_of(recipe_, "target").empty())
-      fail(at + "/log", "is looked for in the log of a target: write \"target\"");
+    if (expect.contains("log")) check_log(at + "/log");
     if (text_of(recipe_, "kind") == "signal")
       for (const char* member : {"status", "body", "json"})
         if (expect.contains(member))
           fail(child(at, std::string_view(member)), "a signal has no answer; only \"log\" can be expected");
+  }
+
+  void check_log(const std::string& at) {
+    const std::string target = text_of(recipe_, "target");
+    if (target.empty()) return fail(at, "is looked for in the log of a target: write \"target\"");
+    // That of the pattern ("*": {…}) is for all that it makes.
+    const json::object* match = object_of(*targets_, targets_->contains(target) ? target : "*");
+    if (match && !match->contains("log"))
+      fail(at, "is looked for in the target's log, and \"" + target + "\" has none: write targets." + target +
+                   ".log, such as {\"file\": \"/var/log/" + target + ".log\"} or {\"journal\": true}");
+  }
+
+  void check_signal(const std::string& signal, const std::string& at) {
+    const std::vector<std::string>& known = signal_names();
+    if (std::count(known.begin(), known.end(), signal) == 0) {
+      std::string bare = signal;
+      std::transform(bare.begin(), bare.end(), bare.begin(),
+                     [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
+      if (bare.starts_with("SIG")) bare.erase(0, 3);
+      const std::vector<std::string_view> names(known.begin(), known.end());
+      const std::string meant = std::count(known.begin(), known.end(), bare) != 0 ? bare : schema::nearest(bare, names);
+      return fail(at, "there is no such signal; write its name without SIG, as signal(7) has it, such as \"USR1\"" +
+                          (meant.empty() ? std::string() : ": did you mean \"" + meant + "\"?"));
+    }
+    const std::string effect = text_of(recipe_, "effect", "act");
+    // What a process can catch, its own state says when it runs.
+    if ((signal == "KILL" || signal == "STOP") && effect != "disrupt")
+      fail(at, std::string(signal == "KILL" ? "ends" : "stops") +
+                   " the target, whatever it does about it: write \"effect\": \"disrupt\", and \"enabled\": true");
+    else if (effect == "observe")
+      fail(at_ + "/effect", "a signal is more than a look: write \"act\", or \"disrupt\" where it may end the target");
+  }
+
+  // What the configuration itself offers for a parameter has to be fit for the place where that stands.
+  void check_values(const std::string& name, const std::string& format) {
+    const json::object* params = object_of(recipe_, "params");
+    const json::object* param = params ? object_of(*params, name) : nullptr;
+    if (!param) return;
+    const std::string at = child(at_ + "/params", std::string_view(name));
+    const auto check = [&](const json::value& value, std::string where) {
+      const std::string wrong = schema::format_failure(format, schema::scalar_text(value));
+      if (wrong.empty() || value.is_object() || value.is_array()) return;
+      const bool option =
+          format == plain_argument && schema::format_failure(argument, schema::scalar_text(value)).empty();
+      fail(std::move(where),
+           wrong +
+               (option ? "; where the program knows that, write \"--\" before {" + name + "} in argv" : std::string()));
+    };
+    if (const json::value* fallback = param->if_contains("default")) check(*fallback, at + "/default");
+    for (const char* list : {"enum", "examples"})
+      if (const json::array* values = array_of(*param, list))
+        for (std::size_t i = 0; i < values->size(); ++i) check((*values)[i], child(child(at, list), i));
   }
 
   void check_argv(const json::array& argv, const std::string& at) {
@@ -188,6 +336,7 @@ class Check {
   const json::object& recipe_;
   const std::string at_;
   std::vector<FieldError>& failures_;
+  const json::object* targets_ = nullptr;
 };
 
 }  // namespace
@@ -204,24 +353,11 @@ void strip_recipe(json::object& entry) {
 }
 
 json::object recipe_parameters(const json::object& recipe) {
-  json::object properties;
-  json::array required;
-  if (const json::object* params = object_of(recipe, "params")) {
-    properties = *params;
-    for (const auto& param : *params)
-      if (const json::object* schema = param.value().if_object(); schema && !schema->contains("default"))
-        required.emplace_back(param.key());
-  }
-  if (const json::array* argv = array_of(recipe, "argv"))
-    for (const json::value& element : *argv) {
-      const std::string_view text = element.is_string() ? std::string_view(element.get_string()) : std::string_view();
-      const auto [open, close] = placeholder(text);
-      if (open != 0 || close == text.npos) continue;
-      json::value* param = properties.if_contains(text.substr(1, close - 1));
-      if (param && param->is_object()) param->get_object().emplace("format", "argument");  // where it says no other
-    }
-  json::object schema{{"type", "object"}, {"properties", std::move(properties)}, {"additionalProperties", false}};
-  if (!required.empty()) schema["required"] = std::move(required);
+  json::object schema = written_parameters(recipe);
+  json::object& properties = schema["properties"].get_object();
+  for (const auto& [name, format] : formats_of(recipe))
+    if (json::value* param = properties.if_contains(name); param && param->is_object())
+      tighten(param->get_object(), format);
   return schema;
 }
 

@@ -17,7 +17,7 @@ void check_recipe(const boost::json::object& recipe, const std::string& at, cons
                   std::vector<FieldError>& failures);
 
 // The schema of its parameters: `params` of the recipe as the properties of an object. Those without "default" are
-// required.
+// required. Those that are an argument or a segment of a path have to be fit for one.
 boost::json::object recipe_parameters(const boost::json::object& recipe);
 
 // Takes away what makes an entry a recipe: what is left are the settings that every hatch has.

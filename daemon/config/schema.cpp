@@ -259,7 +259,7 @@ constexpr const char* text = R"json({
               },
               "additionalProperties": false
             },
-            "signal": { "type": "string", "pattern": "^[A-Z0-9+-]{2,12}$", "description": "kind signal: its name without SIG.", "examples": ["USR1"] },
+            "signal": { "type": "string", "minLength": 1, "maxLength": 32, "description": "kind signal: its name without SIG.", "examples": ["USR1"] },
             "argv": { "type": "array", "minItems": 1, "items": { "type": "string" }, "description": "kind command: program and arguments; no shell. {name} stands for a whole argument." },
             "directory": { "type": "string", "format": "absolute-path", "description": "kind command: where it runs; / when absent." },
             "environment": "@texts",

@@ -52,6 +52,12 @@ bool is_uri(std::string_view text) {
 // execve(2): a string that ends with a NUL byte, of 32 pages at most with it.
 bool is_argument(std::string_view text) { return text.size() < 131'072 && text.find('\0') == text.npos; }
 
+// An argument that no program takes for an option.
+bool is_plain_argument(std::string_view text) { return is_argument(text) && !text.starts_with('-'); }
+
+// Encoded or not, servers take dots for the way up.
+bool is_path_segment(std::string_view text) { return !text.empty() && text != "." && text != ".."; }
+
 struct Format {
   std::string_view name;
   bool (*holds)(std::string_view);
@@ -67,6 +73,10 @@ constexpr std::array formats{
     Format{"absolute-path", is_absolute_path, "must be an absolute path"},
     Format{"uri", is_uri, "must be a URI such as \"smtp://127.0.0.1:25\""},
     Format{"argument", is_argument, "must be fit for an argument of a program: less than 128 KiB without a NUL byte"},
+    Format{"plain-argument", is_plain_argument,
+           "must be fit for an argument of a program: less than 128 KiB without a NUL byte, and not beginning with "
+           "\"-\", which would make it an option"},
+    Format{"path-segment", is_path_segment, "must be a segment of a path: not empty, \".\" or \"..\""},
 };
 
 const Format* find(std::string_view name) {

@@ -4,8 +4,8 @@
 // Keywords: type (one name: object, array, string, integer, number, boolean, null; or an array of names), properties,
 // required, additionalProperties (false or a schema), patternProperties (as a map: one schema for keys matched in
 // full), items, minItems, maxItems, enum, const, minimum, maximum, minLength, maxLength (code points), pattern (whole
-// string must match, RE2-like ECMAScript; checked for length before matching), format (duration, name, hatch-id,
-// absolute-path, uri: checked), oneOf, anyOf, default, title, description, examples, $schema, and hatchd's own: secret
+// string must match, RE2-like ECMAScript; checked for length before matching), format (those of formats.cpp alone:
+// checked), oneOf, anyOf, default, title, description, examples, $schema, and hatchd's own: secret
 // (true: masked), x-effect, x-role (docs/writing-a-hatch.md). An unknown keyword makes the schema itself invalid.
 #pragma once
 

@@ -2,6 +2,7 @@
 
 #include <grp.h>
 #include <pwd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +17,7 @@
 #include "http/tls.hpp"
 #include "schema/words.hpp"
 #include "supervisor/plugins.hpp"
+#include "supervisor/recipes.hpp"
 #include "supervisor/spawn.hpp"
 #include "supervisor/users.hpp"
 
@@ -84,6 +86,19 @@ void check_plugins(const config::Config& config, const Identity& identity, std::
                         "no packaged plugin has this name, and it has no \"path\"" + did_you_mean(name, names)});
     }
   if (all) check_hatches(config, known, errors);
+  add(errors, taken_ids(plugins, config));
+}
+
+bool is_absent(int error) { return error == ENOENT || error == ENOTDIR; }
+
+// Why nobody can start it; "" also where only others than us can tell.
+std::string no_program(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0)
+    return is_absent(errno) ? "there is no program " + path + "; install it, or write where it is" : std::string();
+  if (!S_ISREG(info.st_mode)) return path + " is no program, but a folder or a device";
+  return (info.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)) == 0 ? path + " is not executable: chmod +x " + path
+                                                             : std::string();
 }
 
 void check_tls(const config::Config& config, std::vector<FieldError>& errors) {
@@ -126,6 +141,35 @@ std::vector<FieldError> check_world(const config::Config& config) {
   const auto identities = choose_identities(config.users);
   if (!identities) errors.push_back({"/users", identities.error().detail});
   check_plugins(config, identities ? identities->plugins : Identity{}, errors);
+  add(errors, check_recipes(config, identities ? identities->plugins : Identity{}));
+  return errors;
+}
+
+std::vector<FieldError> check_recipes(const config::Config& config, const Identity& plugins) {
+  std::vector<FieldError> errors;
+  const auto own = config.plugins.find(std::string(recipe_plugin));
+  const auto granted = [&](const char* capability) {
+    return own != config.plugins.end() && std::count(own->second.capabilities.begin(), own->second.capabilities.end(),
+                                                     std::string_view(capability)) != 0;
+  };
+  for (const auto& [id, hatch] : config.hatches) {
+    if (!hatch.recipe || text_of(hatch.written, "kind") != "command" || !hatch.enabled.value_or(true)) continue;
+    const std::string at = child("/hatches", std::string_view(id));
+    const std::vector<std::string> argv = texts_of(hatch.written, "argv");
+    const std::string user = text_of(hatch.written, "user"), directory = text_of(hatch.written, "directory");
+    if (const std::string why = argv.empty() ? "" : no_program(argv.front()); !why.empty())
+      errors.push_back({at + "/argv/0", why});
+    struct stat info {};
+    if (!directory.empty() && ::stat(directory.c_str(), &info) != 0 ? is_absent(errno)
+                                                                    : !directory.empty() && !S_ISDIR(info.st_mode))
+      errors.push_back({at + "/directory", "there is no folder " + directory + "; make it, or name another"});
+    if (user.empty()) continue;
+    const passwd* entry = ::getpwnam(user.c_str());
+    if (entry == nullptr)
+      errors.push_back({at + "/user", "there is no user \"" + user + "\"; make it (useradd(8)), or name another"});
+    else if (entry->pw_uid != plugins.uid.value_or(::geteuid()) && !(granted("setuid") && granted("setgid")))
+      errors.push_back({at + "/user", "takes \"plugins\": {\"recipe\": {\"capabilities\": [\"setuid\", \"setgid\"]}}"});
+  }
   return errors;
 }
 

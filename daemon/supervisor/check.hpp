@@ -7,11 +7,16 @@
 
 #include "base/problem.hpp"
 #include "config/config.hpp"
+#include "supervisor/users.hpp"
 
 namespace hatchd::supervisor {
 
 // Each failure with the JSON Pointer of what names the missing thing. Opens plugins in throw-away children.
 std::vector<FieldError> check_world(const config::Config& config);
+
+// What recipes name and this machine has not: programs, folders, users and the right to become one. They are listed, and
+// say what is missing when they run. `plugins`: whom they run as.
+std::vector<FieldError> check_recipes(const config::Config& config, const Identity& plugins);
 
 // The User= of the installed unit hatchd.service, "" when there is no unit or it is root.
 std::string service_user();

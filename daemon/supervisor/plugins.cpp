@@ -18,6 +18,7 @@
 #include "config/read.hpp"
 #include "link/outcome.hpp"
 #include "schema/schema.hpp"
+#include "schema/words.hpp"
 #include "supervisor/recipes.hpp"
 #include "supervisor/spawn.hpp"
 
@@ -395,6 +396,32 @@ Plugins reconfigured(const Plugins& plugins, const config::Config& config, std::
     if (!plugin.why_broken.empty() && (plugin.file.empty() || !plugin.manifest.empty()))
       failures.push_back(plugin.why_broken);
   return changed;
+}
+
+std::vector<FieldError> taken_ids(const Plugins& plugins, const config::Config& config) {
+  std::vector<FieldError> taken;
+  for (const auto& [name, plugin] : plugins) {
+    const json::array* hatches = name == recipe_plugin ? nullptr : array_of(plugin.manifest, "hatches");
+    if (hatches == nullptr) continue;
+    for (const json::value& value : *hatches) {
+      const json::object* hatch = value.if_object();
+      if (hatch == nullptr) continue;
+      const std::string id = text_of(*hatch, "id");
+      const std::vector<std::string> needs = texts_of(*hatch, "requirements");
+      const bool family = std::count(needs.begin(), needs.end(), "members/1") > 0;
+      for (const auto& [own, entry] : config.hatches) {
+        if (!entry.recipe) continue;
+        const std::string at = schema::child("/hatches", std::string_view(own));
+        const std::string group = id.substr(0, id.find('.') + 1);
+        if (family && own.starts_with(group))
+          taken.push_back({at, "a recipe's id cannot begin with \"" + group + "\", which the plugin " + name +
+                                   " has for what it finds in the target; give it another id"});
+        else if (own == id)
+          taken.push_back({at, "is the id of a hatch of the plugin " + name + "; give the recipe another id"});
+      }
+    }
+  }
+  return taken;
 }
 
 json::array catalogue(const Plugins& plugins, const config::Config& config) {

@@ -50,6 +50,9 @@ std::vector<std::string> shared_parts(const Plugins& plugins);
 // Where packaged plugins are when the configuration does not say: beside this program, or where they are installed.
 std::vector<std::string> plugin_directories(const config::Config& config);
 
+// Recipes whose id is that of a hatch of a plugin: two hatches cannot have one id, and nobody would know which answers.
+std::vector<FieldError> taken_ids(const Plugins& plugins, const config::Config& config);
+
 // The catalogue as the front gets it: manifests with "enabled", "why_not", "role", limits and profile names.
 boost::json::array catalogue(const Plugins& plugins, const config::Config& config);
 

@@ -30,6 +30,7 @@
 #include "http/tls.hpp"
 #include "link/protocol.hpp"
 #include "supervisor/audit_folder.hpp"
+#include "supervisor/check.hpp"
 #include "supervisor/logs.hpp"
 #include "supervisor/memory_limit.hpp"
 #include "supervisor/plugins.hpp"
@@ -76,6 +77,8 @@ class Supervisor {
     // What a run forked and its plugin process could not end any more becomes ours, and ends with end_orphans().
     ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     if (auto done = prepare(); !done) return give_up(done.error());
+    if (const std::vector<std::string> taken = taken_places(); !taken.empty())
+      return give_up(refuse("internal", told_front(taken), "hatchd check lists everything that is wrong").value(), 78);
     auto listeners = bind_all(service_.config.listen, std::move(systemd_.sockets()));
     if (!listeners) return give_up(listeners.error(), 69);
     listeners_ = std::move(*listeners);
@@ -125,9 +128,20 @@ class Supervisor {
     peers_ = config::look_up_peers(service_.config.access);
     warn_of(peers_.unknown);
     warn_of(peers_.unanswered);
+    warn_of_recipes(service_.config);
     for (const FieldError& error : load_tls(service_.config, tls_))
       return refuse("internal", error.pointer + " " + error.detail, "hatchd check lists everything that is wrong");
     return {};
+  }
+
+  // What the text of the configuration could not tell before the plugins were asked, with the place where it stands.
+  std::vector<std::string> taken_places() const {
+    std::vector<std::string> places;
+    const std::vector<FieldError> taken = taken_ids(plugins_, service_.config);
+    if (taken.empty()) return places;
+    const config::Loaded written = service_.load ? service_.load() : config::Loaded{};
+    for (const FieldError& error : taken) places.push_back(config::to_string(config::fault_at(written, error)));
+    return places;
   }
 
   // The runs folder is the front's, the cache folder inside it the plugins'; both hand on as descriptors, so neither
@@ -563,6 +577,12 @@ class Supervisor {
       log::warning("a name gives nobody a role", {{"key", name.pointer}, {"why", name.detail}});
   }
 
+  // What is there later is found when it runs.
+  void warn_of_recipes(const config::Config& config) const {
+    for (const FieldError& gap : check_recipes(config, identities_.plugins))
+      log::warning("a recipe cannot run", {{"key", gap.pointer}, {"why", gap.detail}});
+  }
+
   // Certificate and key as the front will use them; what is wrong with them is known before it is asked.
   static std::vector<FieldError> load_tls(const config::Config& config, config::TlsFiles& files) {
     if (config.tls.certificate.empty()) return {};
@@ -621,8 +641,11 @@ class Supervisor {
     for (const FieldError& error : load_tls(next.config, next.tls))
       faults.push_back(config::to_string(config::fault_at(loaded, error)));
     next.plugins = reconfigured(plugins_, next.config, faults);
+    for (const FieldError& error : taken_ids(next.plugins, next.config))
+      faults.push_back(config::to_string(config::fault_at(loaded, error)));
     if (!faults.empty()) return std::nullopt;
     warn_of(next.peers.unknown);
+    warn_of_recipes(next.config);
     next.catalogue = catalogue(next.plugins, next.config);
     return next;
   }

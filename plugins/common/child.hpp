@@ -44,12 +44,16 @@ class Child {
   Child(const Child&) = delete;
   ~Child();
 
+  // Does all of it short of starting the program, and throws what the constructor would throw.
+  static void try_start(Start start);
+
   // Standard output and standard error, in one.
   int output() const { return output_; }
   // Its exit status as waitpid(2) gives it. What it left behind is killed.
   int wait();
 
  private:
+  Child(Start start, bool only_try);
   void end();
 
   pid_t pid_ = -1;

@@ -57,10 +57,7 @@ std::vector<std::pair<int, rlim_t>> limits_of(const Recipe& recipe) {
   return limits;
 }
 
-}  // namespace
-
-hatch::Result run_command(hatch::Run& run) {
-  const Recipe recipe{run};
+common::Start start_of(const hatch::Run& run, const Recipe& recipe) {
   const auto text = [&](const char* name) {
     const json::value* value = recipe.written().if_contains(name);
     return value && value->is_string() ? std::string(value->get_string()) : std::string();
@@ -69,6 +66,22 @@ hatch::Result run_command(hatch::Run& run) {
   if (const std::string directory = text("directory"); !directory.empty()) start.directory = directory;
   if (const std::string user = text("user"); !user.empty()) start.user = common::user_of(user);
   start.limits = limits_of(recipe);
+  return start;
+}
+
+}  // namespace
+
+hatch::Result try_command(hatch::Run& run) {
+  common::Start start = start_of(run, Recipe{run});
+  const std::string sentence = start.arguments.front() + " can be started" +
+                               (start.user ? " as the user " + start.user->name : std::string()) + ".";
+  common::Child::try_start(std::move(start));
+  return hatch::Result{sentence};
+}
+
+hatch::Result run_command(hatch::Run& run) {
+  const Recipe recipe{run};
+  common::Start start = start_of(run, recipe);
   const std::string program = start.arguments.front();
   const auto begin = std::chrono::steady_clock::now();
   common::Child child{std::move(start)};

@@ -74,19 +74,34 @@ void check_json(const json::object& expected, const Recipe& recipe, const common
   }
 }
 
+// What `expect` looks for in the log or the body; none: it does not.
+std::optional<std::string> wanted_of(const Recipe& recipe, const char* name) {
+  const json::value* value = recipe.part("expect").if_contains(name);
+  std::optional<std::string> text;
+  if (value && value->is_string()) text = recipe.fill(std::string_view(value->get_string()));
+  return text;
+}
+
 }  // namespace
+
+hatch::Result try_http(hatch::Run& run) {
+  const Recipe recipe{run};
+  const common::HttpRequest request = request_of(run, recipe);
+  std::string sentence =
+      request.method + " " + request.url + " would be sent; whether it is answered, only a run tells";
+  if (const std::optional<std::string> in_log = wanted_of(recipe, "log")) {
+    const common::Follower log{run, *in_log};
+    need(log, run);
+    sentence += ". What is expected is looked for in " + log.places().front();
+  }
+  return hatch::Result{sentence + "."};
+}
 
 hatch::Result run_http(hatch::Run& run) {
   const Recipe recipe{run};
   const json::object& expect = recipe.part("expect");
-  const auto expected = [&](const char* name) {
-    const json::value* value = expect.if_contains(name);
-    std::optional<std::string> text;
-    if (value && value->is_string()) text = recipe.fill(std::string_view(value->get_string()));
-    return text;
-  };
-  const std::optional<std::string> in_log = expected("log");
-  const std::optional<std::string> in_body = expected("body");
+  const std::optional<std::string> in_log = wanted_of(recipe, "log");
+  const std::optional<std::string> in_body = wanted_of(recipe, "body");
   if (in_log && in_log->empty()) throw hatch::Failure("what to look for in the log is empty");
   const common::HttpRequest request = request_of(run, recipe);
   std::optional<common::Follower> log;

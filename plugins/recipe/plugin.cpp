@@ -15,6 +15,7 @@ struct Http {
       .flags = HATCH_TARGET_LOG,
   };
   hatch::Result run(hatch::Run& run) { return recipe::run_http(run); }
+  hatch::Result preflight(hatch::Run& run) { return recipe::try_http(run); }
 };
 
 struct Signal {
@@ -42,6 +43,7 @@ struct Command {
       .capabilities = {"setuid", "setgid", "kill"},  // granted only where the configuration asks for the first two
   };
   hatch::Result run(hatch::Run& run) { return recipe::run_command(run); }
+  hatch::Result preflight(hatch::Run& run) { return recipe::try_command(run); }
 };
 
 }  // namespace

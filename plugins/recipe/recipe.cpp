@@ -75,9 +75,18 @@ std::string Recipe::url(std::string_view url) const {
       url, [&](std::string_view written) { return parameter(written) ? std::optional(fill(written)) : std::nullopt; });
 }
 
+void need(const common::Follower& log, const hatch::Run& run) {
+  if (!log.empty()) return;
+  hatch::Failure failure{log.why_not()};
+  failure.missing = {"a log to look into"};
+  failure.remedy = "set targets." + std::string(run.target_name()) +
+                   ".log to what hatchd's plugins may read (docs/configuration.md)";
+  throw failure;
+}
+
 common::Follower follow(const hatch::Run& run, const std::string& text) {
   common::Follower log{run, text};
-  if (log.empty()) throw hatch::Failure(log.why_not());
+  need(log, run);
   log.begin(run, text.find(common::mark_of(run)) != std::string::npos);
   return log;
 }

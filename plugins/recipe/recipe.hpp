@@ -45,6 +45,8 @@ class Recipe {
 
 // The log in which `expect` looks for `text`, from now on. Throws hatch::Failure when there is none to look into.
 common::Follower follow(const hatch::Run& run, const std::string& text);
+// Throws where there is nowhere to look.
+void need(const common::Follower& log, const hatch::Run& run);
 inline constexpr std::chrono::milliseconds log_patience{10'000};
 // Members `reported` and `not_seen` of the result.
 void add_reported(hatch::Result& result, const common::Follower& log, const std::vector<common::Reported>& found);
@@ -55,6 +57,8 @@ double since(std::chrono::steady_clock::time_point begin);
 hatch::Result run_http(hatch::Run& run);
 hatch::Result run_signal(hatch::Run& run);
 hatch::Result run_command(hatch::Run& run);
+hatch::Result try_http(hatch::Run& run);
 hatch::Result try_signal(hatch::Run& run);
+hatch::Result try_command(hatch::Run& run);
 
 }  // namespace recipe

@@ -87,10 +87,24 @@ stack::Printed follow_output(const hatch::Run& run, const hatch_process& process
   return printed;
 }
 
+hatch::Failure not_allowed(const hatch_process& process) {
+  return hatch::Failure::rights(
+      "the kernel refuses to signal process " + std::to_string(process.pid) + ", which belongs to another user",
+      {"CAP_KILL"},
+      "systemd: AmbientCapabilities=CAP_KILL in hatchd's unit, or User= the target's user; "
+      "Kubernetes: securityContext.capabilities.add: [KILL], or runAsUser: the app's uid");
+}
+
 }  // namespace
 
 hatch::Result try_signal(hatch::Run& run) {
-  const Plan it = plan(run, Recipe{run});
+  const Recipe recipe{run};
+  const Plan it = plan(run, recipe);
+  if (const std::string in_log = recipe.fill(text_at(recipe.part("expect"), "log")); !in_log.empty())
+    need(common::Follower{run, in_log}, run);
+  // Signal 0 asks for the right alone (kill(2)).
+  if (::syscall(SYS_pidfd_send_signal, it.process.pidfd, 0, nullptr, 0) != 0 && errno == EPERM)
+    throw not_allowed(it.process);
   return hatch::Result{"SIG" + it.name + " can be sent to process " + std::to_string(it.process.pid) + ", " +
                        it.meaning + "."};
 }
@@ -107,11 +121,7 @@ hatch::Result run_signal(hatch::Run& run) {
   const auto begin = std::chrono::steady_clock::now();
   const std::string who = "process " + std::to_string(it.process.pid);
   if (::syscall(SYS_pidfd_send_signal, it.process.pidfd, it.number, nullptr, 0) != 0) {
-    if (errno == EPERM)
-      throw hatch::Failure::rights(
-          "the kernel refuses to signal " + who + ", which belongs to another user", {"CAP_KILL"},
-          "systemd: AmbientCapabilities=CAP_KILL in hatchd's unit, or User= the target's user; "
-          "Kubernetes: securityContext.capabilities.add: [KILL], or runAsUser: the app's uid");
+    if (errno == EPERM) throw not_allowed(it.process);
     throw hatch::Failure(who + " could not be signalled: " + std::strerror(errno));
   }
   hatch::Result result;

@@ -11,6 +11,7 @@ import urllib.parse
 import pytest
 
 from harness import AM_ROOT, HATCHD, Daemon, Program, all_processes, wait_until
+from test_reload import reload
 
 TARGET = """
 import signal, sys, time
@@ -93,6 +94,7 @@ def world(tmp_path_factory):
         "web.ignored": {"kind": "signal", "target": "web", "signal": "USR2"},
         "web.deadly": {"kind": "signal", "target": "web", "signal": "TERM"},
         "cmd.show": {"kind": "command", "effect": "observe", "params": {"a": text}, "argv": ["/usr/bin/printf", "%s|", "fixed", "{a}"], "environment": {"SHOWN": "yes"}},
+        "cmd.count": {"kind": "command", "params": {"a": {"type": "integer"}}, "argv": ["/usr/bin/printf", "%s", "{a}"]},
         "cmd.dashed": {"kind": "command", "params": {"a": text}, "argv": ["/usr/bin/printf", "--", "%s", "{a}"]},
         "cmd.environment": {"kind": "command", "target": "web", "argv": ["/usr/bin/env"], "directory": "/tmp", "environment": {"SHOWN": "yes"}},
         "cmd.fails": {"kind": "command", "argv": ["/bin/sh", "-c", "echo said; echo wrong >&2; exit 3"]},
@@ -183,9 +185,14 @@ def test_what_a_caller_sends_stays_data(world, nasty):
 def test_segments_do_not_climb_and_arguments_are_no_options(world):
     world.app.seen.clear()
     for climbing in ("..", ".", ""):
-        assert "no segment of a path" in failed(world.run("web.look", {"id": climbing, "q": ""}))["detail"]
+        refused = world.run("web.look", {"id": climbing, "q": ""})
+        assert refused.status == 422 and refused.json()["code"] == "params-invalid", refused
+        assert [error["pointer"] for error in refused.json()["errors"]] == ["/id"] and "segment of a path" in refused.text
     assert world.app.seen == []
-    assert "begins with '-'" in failed(world.run("cmd.show", {"a": "--version"}))["detail"]
+    for hatch, value in (("cmd.show", "--version"), ("cmd.show", "-"), ("cmd.count", -1)):
+        refused = world.run(hatch, {"a": value})
+        assert refused.status == 422 and [error["pointer"] for error in refused.json()["errors"]] == ["/a"], refused
+    assert succeeded(world.run("cmd.count", {"a": 7}))["output"] == "7"
     assert succeeded(world.run("cmd.dashed", {"a": "--version"}))["output"] == "--version"
     wrong = world.run("web.put", {"n": "three", "msg": "x"})
     assert wrong.status == 422 and "/n" in wrong.text
@@ -247,12 +254,145 @@ def test_a_process_that_ends_by_the_signal_is_told(tmp_path):
         target.popen.stdout.close()
 
 
-def test_a_wrong_recipe_is_refused_with_its_place(tmp_path):
-    file = tmp_path / "hatchd.json"
-    file.write_text('{"hatches": {\n "a.b": {"kind": "http",\n  "request": {"url": "http://h/x{id}"}}}}')
+def refused_by_check(folder, configuration):
+    file = folder / "hatchd.json"
+    file.write_text(configuration if isinstance(configuration, str) else json.dumps(configuration))
     file.chmod(0o600)
-    asked = subprocess.run([HATCHD, "check", "--config", str(file)], capture_output=True, text=True)
-    assert asked.returncode != 0 and "hatchd.json:3: /hatches/a.b/request/url: {id} names no parameter" in asked.stdout + asked.stderr
+    asked = subprocess.run([HATCHD, "check", "--config", str(file)], capture_output=True, text=True, timeout=60, check=False)
+    assert asked.returncode == 1, asked
+    return asked.stderr
+
+
+WRONG = """{ "targets": { "web": { "name": "web" } }, "hatches": {
+  "a.template": { "kind": "http", "request": {
+      "url": "http://h/x{id}" } },
+  "a.prefix": { "kind": "signal", "target": "web", "signal": "SIGUSR1" },
+  "a.unknown": { "kind": "signal", "target": "web", "signal": "FOO" },
+  "a.kill": { "kind": "signal", "target": "web", "signal": "KILL" },
+  "a.look": { "kind": "signal", "target": "web", "signal": "USR1", "effect": "observe" },
+  "a.nowhere": { "kind": "http", "target": "web", "request": { "url": "http://h/" }, "expect": { "log": "x" } },
+  "a.option": { "kind": "command", "argv": ["/bin/true", "{a}"], "params": { "a": { "type": "string", "default": "-v" } } }
+} }"""
+
+
+def test_what_can_never_work_is_refused_with_its_place_by_check_start_and_reload(tmp_path):
+    wanted = [
+        "3: /hatches/a.template/request/url: {id} names no parameter",
+        '4: /hatches/a.prefix/signal: there is no such signal; write its name without SIG, as signal(7) has it, such as "USR1": did you mean "USR1"?',
+        "5: /hatches/a.unknown/signal: there is no such signal",
+        '6: /hatches/a.kill/signal: ends the target, whatever it does about it: write "effect": "disrupt"',
+        "7: /hatches/a.look/effect: a signal is more than a look",
+        '8: /hatches/a.nowhere/expect/log: is looked for in the target\'s log, and "web" has none: write targets.web.log',
+        "9: /hatches/a.option/params/a/default: must be fit for an argument of a program",
+    ]
+    told = refused_by_check(tmp_path, WRONG)
+    file = tmp_path / "hatchd.json"
+    for line, start in zip(told.splitlines(), wanted, strict=True):
+        assert line.startswith(f"{file}:{start}"), told
+    started = subprocess.run([HATCHD, "--config", str(file)], capture_output=True, text=True, timeout=60, check=False)
+    assert started.returncode == 78 and told in started.stderr, started
+    with Daemon({}) as daemon:
+        told = reload(daemon, lambda config: config.update(json.loads(WRONG)), takes=False)
+        assert "/hatches/a.kill/signal: ends the target" in told
+        assert daemon.run("a.kill").status == 404
+
+
+def test_a_recipe_cannot_take_the_id_of_another_hatch(tmp_path):
+    recipe = {"kind": "command", "argv": ["/bin/true"]}
+    configuration = '{ "hatches": {\n "settings.dump": %s,\n "app.mine": %s } }' % (json.dumps(recipe), json.dumps(recipe))
+    told = refused_by_check(tmp_path, configuration)
+    file = tmp_path / "hatchd.json"
+    assert f"{file}:2: /hatches/settings.dump: is the id of a hatch of the plugin settings; give the recipe another id" in told
+    assert f"{file}:3: /hatches/app.mine: a recipe's id cannot begin with \"app.\"" in told and len(told.splitlines()) == 2, told
+    runs = {"directory": str(tmp_path / "runs")}
+    listen = [{"unix": str(tmp_path / "s"), "mode": "0600"}]
+    file.write_text(json.dumps({"listen": listen, "runs": runs, "hatches": {"settings.dump": recipe}}))
+    started = subprocess.run([HATCHD, "--config", str(file)], capture_output=True, text=True, timeout=60, check=False)
+    assert started.returncode == 78 and f"{file}:1: /hatches/settings.dump: is the id of a hatch" in started.stderr, started
+    with Daemon({}) as daemon:
+        told = reload(daemon, lambda config: config.update(hatches={"settings.dump": recipe}), takes=False)
+        assert "/hatches/settings.dump: is the id of a hatch of the plugin settings" in told
+    # A plugin that is switched off has none.
+    with Daemon({}, {"plugins": {"settings": {"enabled": False}}, "hatches": {"settings.dump": recipe}}) as daemon:
+        assert succeeded(daemon.run("settings.dump"))["exit_status"] == 0
+
+
+def test_what_this_machine_has_not_is_told_by_check_start_and_dry_run(tmp_path):
+    for each in [tmp_path, *tmp_path.parents]:
+        if str(each).startswith("/tmp/"):
+            each.chmod(0o755)
+
+    def script(name, text, mode=0o755):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(mode)
+        return str(tmp_path / name)
+
+    commands = {
+        "gone": {"argv": ["/nowhere/program", "x"]},
+        "folder": {"argv": ["/usr/bin"]},
+        "plain": {"argv": [script("plain", "#!/bin/sh\n", 0o644)]},
+        "lost": {"argv": ["/bin/true"], "directory": "/nowhere"},
+        "nobody": {"argv": ["/bin/true"], "user": "no-such-user"},
+        "other": {"argv": ["/bin/true"], "user": "daemon"},
+        "unread": {"argv": [script("unread", "#!/nowhere/interpreter -x\n")]},
+        "shapeless": {"argv": [script("shapeless", "echo hello\n")]},
+        "limited": {"argv": ["/bin/true"], "limits": {"files": 1000000}},
+        "fine": {"argv": [script("fine", "#! /bin/sh\necho hello\n")]},
+    }
+    recipes = {f"cmd.{name}": {"kind": "command", **command} for name, command in commands.items()}
+    told = refused_by_check(tmp_path, {"hatches": recipes})
+    wanted = {
+        "/hatches/cmd.gone/argv/0": "there is no program /nowhere/program; install it, or write where it is",
+        "/hatches/cmd.folder/argv/0": "/usr/bin is no program",
+        "/hatches/cmd.plain/argv/0": "is not executable: chmod +x",
+        "/hatches/cmd.lost/directory": "there is no folder /nowhere",
+        "/hatches/cmd.nobody/user": 'there is no user "no-such-user"',
+        "/hatches/cmd.other/user": 'takes "plugins": {"recipe": {"capabilities": ["setuid", "setgid"]}}',
+    }
+    assert len(told.splitlines()) == len(wanted), told
+    for pointer, why in wanted.items():
+        assert f": {pointer}: " in told and why in told, told
+
+    with Daemon({}, {"hatches": recipes}) as daemon:
+        for pointer in wanted:
+            assert f'"{pointer}"' in daemon.log() or pointer in daemon.log(), daemon.log()
+        for name, missing, remedy in [
+            ("gone", "/nowhere/program", "install it"),
+            ("folder", "/usr/bin", "execute it"),
+            ("plain", str(tmp_path / "plain"), "chmod +x"),
+            ("lost", "/nowhere", "make that folder"),
+            ("nobody", "the user no-such-user", "useradd"),
+            ("other", "CAP_SETUID", "plugins"),
+            ("unread", "interpreter", "correct that line"),
+            ("shapeless", str(tmp_path / "shapeless"), "#!/bin/sh"),
+        ]:
+            dry = daemon.run(f"cmd.{name}?dry_run=true").json()
+            assert dry["ready"] is False and missing in " ".join(dry["missing"]) and remedy in dry["remedy"], dry
+            assert failed(daemon.run(f"cmd.{name}"))["detail"] == dry["detail"], name
+        dry, run = daemon.run("cmd.limited?dry_run=true").json(), daemon.run("cmd.limited")
+        assert dry["ready"] == (run.status == 200), (dry, run)
+        dry = daemon.run("cmd.fine?dry_run=true").json()
+        assert dry["ready"] and dry["probed"] and "can be started" in dry["verdict"], dry
+        assert succeeded(daemon.run("cmd.fine"))["output"] == "hello\n"
+
+
+def test_a_log_that_cannot_be_read_is_told_by_the_dry_run(tmp_path):
+    with Program("/bin/sleep", "600") as target:
+        recipes = {
+            "web.look": {"kind": "http", "target": "web", "request": {"url": "http://127.0.0.1:1/"}, "expect": {"log": "x"}},
+            "web.wake": {"kind": "signal", "target": "web", "signal": "CONT", "expect": {"log": "x"}},
+        }
+        with Daemon({"web": {"pid": target.pid, "log": {"file": str(tmp_path / "absent.log")}}}, {"hatches": recipes}) as daemon:
+            for hatch in recipes:
+                dry = daemon.run(f"{hatch}?dry_run=true").json()
+                assert not dry["ready"] and dry["missing"] == ["a log to look into"] and "targets.web.log" in dry["remedy"], dry
+            (tmp_path / "absent.log").write_text("")
+            for each in [tmp_path, *tmp_path.parents]:
+                if str(each).startswith("/tmp/"):
+                    each.chmod(0o755)
+            for hatch in recipes:
+                dry = daemon.run(f"{hatch}?dry_run=true").json()
+                assert dry["ready"] and dry["probed"], dry
 
 
 LIMITED = {

@@ -9,8 +9,8 @@ namespace {
 namespace json = boost::json;
 
 // Every failure of one recipe, a line each.
-std::string told(const std::string& recipe) {
-  const json::object targets{{"web", json::object{}}};
+std::string told(const std::string& recipe,
+                 const json::object& targets = {{"web", {{"name", "web"}, {"log", {{"file", "/web.log"}}}}}}) {
   std::vector<hatchd::FieldError> failures;
   hatchd::config::check_recipe(json::parse(recipe).as_object(), "/hatches/a.b", targets, failures);
   std::string text;
@@ -66,16 +66,70 @@ TEST_CASE("a parameter stands for a whole value, and nowhere else") {
         "/request/headers/Y: is no header: line breaks, and colons and blanks in its name, are not allowed\n");
 }
 
-TEST_CASE("a parameter that is an argument of a command has to be fit for one") {
-  const json::object schema = hatchd::config::recipe_parameters(
-      json::parse(
-          R"({"argv": ["/x", "{a}", "{b}", "{mark}"], "params": {"a": {"type": "string"}, "b": {"type": "string", "format": "uri"},
-          "c": {"type": "string"}}})")
-          .as_object());
-  const json::object& properties = schema.at("properties").as_object();
-  CHECK(properties.at("a").at("format") == "argument");
+TEST_CASE("a parameter that is an argument or a segment has to be fit for one") {
+  const auto properties_of = [](const std::string& recipe) {
+    return hatchd::config::recipe_parameters(json::parse(recipe).as_object()).at("properties").as_object();
+  };
+  const json::object properties = properties_of(
+      R"({"argv": ["/x", "{a}", "{b}", "{mark}", "{n}", "{any}", "{both}", "--", "{both}", "{d}", "{m}"],
+          "params": {"a": {"type": "string"}, "b": {"type": "string", "format": "uri"}, "c": {"type": "string"},
+                     "d": {"type": "string"}, "n": {"type": "integer", "minimum": -5}, "m": {"type": "integer"},
+                     "any": {}, "both": {"type": "string", "format": "argument"}}})");
+  CHECK(properties.at("a") == json::value{{"type", "string"}, {"format", "plain-argument"}});
   CHECK(properties.at("b").at("format") == "uri");
   CHECK(!properties.at("c").as_object().contains("format"));
+  CHECK(properties.at("d").at("format") == "argument");
+  CHECK(properties.at("n").at("minimum") == 0);
+  CHECK(!properties.at("m").as_object().contains("minimum"));
+  CHECK(properties.at("any").at("minimum") == 0);
+  CHECK(properties.at("both").at("format") == "plain-argument");
+  const json::object of_url = properties_of(
+      R"({"request": {"url": "http://h/a/{id}/{no}?q={q}&r=/{q}"}, "params": {"id": {}, "q": {"type": "string"}}})");
+  CHECK(of_url.at("id") == json::value{{"format", "path-segment"}});
+  CHECK(!of_url.at("q").as_object().contains("format"));
+}
+
+TEST_CASE("what the recipe itself offers for a parameter is fit for its place") {
+  const std::string option =
+      ": must be fit for an argument of a program: less than 128 KiB without a NUL byte, and not beginning with \"-\", "
+      "which would make it an option; where the program knows that, write \"--\" before {a} in argv\n";
+  CHECK(told(R"({"kind": "command", "argv": ["/x", "{a}", "--", "{b}"], "params": {
+                 "a": {"enum": ["-v", "v", -1], "default": "v", "examples": ["v", -1]}, "b": {"default": "-v"}}})") ==
+        "/params/a/enum/0" + option + "/params/a/enum/2" + option + "/params/a/examples/1" + option);
+  CHECK(told(R"({"kind": "http", "request": {"url": "http://h/{a}"}, "params": {"a": {"default": ""}}})") ==
+        "/params/a/default: must be a segment of a path: not empty, \".\" or \"..\"\n");
+}
+
+TEST_CASE("a signal that there is, by its name, with an effect that is honest") {
+  const auto signal = [](const std::string& name, const std::string& effect = "act") {
+    return told(R"({"kind": "signal", "target": "web", "signal": ")" + name + R"(", "effect": ")" + effect + R"("})");
+  };
+  for (const char* known : {"USR1", "HUP", "RTMIN", "RTMIN+3", "RTMAX-2", "RTMAX"}) CHECK(signal(known).empty());
+  const std::string no_such =
+      "/signal: there is no such signal; write its name without SIG, as signal(7) has it, such as \"USR1\"";
+  CHECK(signal("SIGUSR1") == no_such + ": did you mean \"USR1\"?\n");
+  CHECK(signal("usr1") == no_such + ": did you mean \"USR1\"?\n");
+  CHECK(signal("HUPP") == no_such + ": did you mean \"HUP\"?\n");
+  CHECK(signal("10") == no_such + "\n");
+  CHECK(signal("RTMIN+99").starts_with(no_such));
+  CHECK(signal("KILL") ==
+        "/signal: ends the target, whatever it does about it: write \"effect\": \"disrupt\", and \"enabled\": true\n");
+  CHECK(signal("STOP", "observe") ==
+        "/signal: stops the target, whatever it does about it: write \"effect\": \"disrupt\", and \"enabled\": true\n");
+  CHECK(signal("KILL", "disrupt").empty());
+  CHECK(signal("USR1", "observe") ==
+        "/effect: a signal is more than a look: write \"act\", or \"disrupt\" where it may end the target\n");
+}
+
+TEST_CASE("what is expected in a log takes a target with one") {
+  const char* recipe = R"({"kind": "http", "target": "web", "request": {"url": "http://h/"}, "expect": {"log": "x"}})";
+  CHECK(told(recipe).empty());
+  const std::string none =
+      "/expect/log: is looked for in the target's log, and \"web\" has none: write targets.web.log, such as {\"file\": "
+      "\"/var/log/web.log\"} or {\"journal\": true}\n";
+  CHECK(told(recipe, {{"web", {{"name", "web"}}}}) == none);
+  CHECK(told(recipe, {{"*", {{"unit", "*.service"}}}}) == none);
+  CHECK(told(recipe, {{"*", {{"unit", "*.service"}, {"log", {{"journal", true}}}}}}).empty());
 }
 
 TEST_CASE("parameters without a default are required") {

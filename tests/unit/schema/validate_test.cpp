@@ -82,6 +82,13 @@ const Row rows[] = {
     {"{'format': 'argument'}", "'-x y'", ""},
     {"{'format': 'argument'}", "'a\\u0000b'",
      ": must be fit for an argument of a program: less than 128 KiB without a NUL byte"},
+    {"{'format': 'plain-argument'}", "'x -y'", ""},
+    {"{'format': 'plain-argument'}", "'-x'",
+     ": must be fit for an argument of a program: less than 128 KiB without a NUL byte, and not beginning with '-', "
+     "which would make it an option"},
+    {"{'format': 'path-segment'}", "'...'", ""},
+    {"{'format': 'path-segment'}", "'..'", ": must be a segment of a path: not empty, '.' or '..'"},
+    {"{'format': 'path-segment'}", "''", ": must be a segment of a path: not empty, '.' or '..'"},
     // arrays
     {"{'items': {'type': 'integer'}}", "[1, 'a', 2, 'b']", "/1: must be an integer | /3: must be an integer"},
     {"{'minItems': 1}", "[]", ": must have at least 1 entry"},
