@@ -9,6 +9,7 @@
 #include <ctime>
 #include <memory>
 
+#include "common/authorities.hpp"
 #include "hatch/json.hpp"
 #include "mail/resolve.hpp"
 #include "mail/text.hpp"
@@ -144,7 +145,7 @@ std::string names_text(const Certificate& certificate) {
 bool prepare(SSL_CTX* context, const Server& server, std::string& trouble) {
   SSL_CTX_set_min_proto_version(context, TLS1_VERSION);
   SSL_CTX_set_cipher_list(context, "DEFAULT:@SECLEVEL=0");
-  SSL_CTX_set_default_verify_paths(context);
+  common::add_system_authorities(context);
   if (!server.ca.empty() && SSL_CTX_load_verify_file(context, server.ca.c_str()) != 1) {
     const int error = ::access(server.ca.c_str(), R_OK) == 0 ? 0 : errno;
     trouble =

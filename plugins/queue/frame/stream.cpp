@@ -16,6 +16,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "common/authorities.hpp"
+
 namespace queue {
 namespace {
 
@@ -182,10 +184,9 @@ struct Stream::Wire {
     if (!context) throw Trouble("TLS cannot be set up");
     SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
     const Tls& tls_settings = place.tls;
-    const bool authorities = tls_settings.ca.empty()
-                                 ? SSL_CTX_set_default_verify_paths(context.get()) == 1
-                                 : SSL_CTX_load_verify_locations(context.get(), tls_settings.ca.c_str(), nullptr) == 1;
-    if (tls_settings.verify && !authorities)
+    if (tls_settings.ca.empty())
+      common::add_system_authorities(context.get());
+    else if (SSL_CTX_load_verify_file(context.get(), tls_settings.ca.c_str()) != 1 && tls_settings.verify)
       throw Trouble("the certificates of authorities in " + tls_settings.ca + " cannot be read",
                     "name a PEM file that hatchd's user for plugins can read");
     if (!tls_settings.certificate.empty() &&
