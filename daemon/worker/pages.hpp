@@ -1,6 +1,7 @@
 // After a fork parent and child share their memory until one of them writes to it, a page fault for each page. A plugin
 // process and its runs write to the same few dozen pages at once, so each takes its own copies in one go instead: a
-// fraction of the time, above all in virtual machines, where a page fault may take tens of microseconds.
+// fraction of the time, above all in virtual machines, where a page fault may take tens of microseconds. Code is not even
+// shared: the child finds it page by page in the files.
 #pragma once
 
 #include <cstddef>
@@ -11,21 +12,25 @@ namespace hatchd::worker {
 
 class Pages {
  public:
-  static constexpr std::size_t max_mapping = 1024 * 1024;  // larger ones are left to faults, page by page
+  static constexpr std::size_t max_mapping = 1024 * 1024;    // larger ones are left to faults, page by page
+  static constexpr std::size_t max_code = 16 * 1024 * 1024;  // the like for code
   static constexpr std::size_t stack = 32 * 1024;  // below the caller of own(); most of a stack is never used again
 
-  // The private writable mappings that this process has now: data of its libraries, heap, stack.
+  // The mappings that this process has now: data of its libraries, heap, stack, and code.
   Pages();
 
   // Makes what there is in them this process's own, as a write to each page would: madvise(2), MADV_POPULATE_WRITE, since
   // Linux 5.14. Where the kernel does not know it, nothing happens, and faults do the same later.
   void own() const;
 
+  // Maps the program and its libraries: each piece of 64 KiB would take a fault when it is first run. MADV_POPULATE_READ.
+  void map_code() const;
+
  private:
   struct Range {
     std::uintptr_t begin = 0, end = 0;
   };
-  std::vector<Range> ranges_;
+  std::vector<Range> ranges_, code_;
   Range heap_, stack_;
 };
 

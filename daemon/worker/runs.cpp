@@ -355,6 +355,7 @@ void Runs::wait_for_task(link::Channel channel, Task task, pid_t parent) {
   rights::set_title("hatchd: spare " + plugin_.name());
   pages_.own();
   channel.send("spare");
+  pages_.map_code();
   link::Message message;
   if (channel.wait(message, -1) != link::Received::message || !take_task(message, task)) ::_exit(0);
   task.hatch = hatch_of(task.key);
