@@ -163,7 +163,8 @@ Result<json::object> member_params(const std::string& member, const std::vector<
   }
   params["member"] = member;
   params["arguments"] = json::serialize(arguments);
-  params["texts"] = params["named"] = true;
+  params["texts"] = true;
+  params["named"] = true;
   params["effect"] = "disrupt";
   return params;
 }
