@@ -110,6 +110,7 @@ bool gather_threads(const Process& target, const Options& options, Hold& hold, P
     }
   }).join();
   if (bug) std::rethrow_exception(bug);
+  explain_unstopped(target, process);
   for (const ThreadCopy& thread : process.threads) process.paused = std::max(process.paused, thread.held);
   if (!process.native) return finished;
 

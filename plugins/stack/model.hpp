@@ -118,6 +118,7 @@ struct ThreadCopy {
   std::span<const std::byte> stack;
   bool stack_cut = false;          // the stack is larger than what was copied
   std::optional<RawStack> walked;  // instead of a copy, where it could be followed at once
+  bool did_not_stop = false;       // though it was told to; explain_unstopped() says why
   bool spared = false;             // read without a stop, which would have ended its call with EINTR
   Micros held{0};
 };

@@ -16,7 +16,16 @@ Trouble explain_refusal(const Process& process, pid_t tid, Refused refused);
 // Whether it would be refused, without stopping anybody; nullopt: it would not.
 std::optional<Trouble> foresee_refusal(const Process& process, Refused refused);
 
-// Who traces `tid`: "1234 (gdb)"; empty when nobody does.
-std::string tracer_of(const Process& process, pid_t tid);
+struct Tracer {
+  enum class Kind {
+    none,
+    run,      // another run of a hatchd, which lets go of the thread soon
+    unnamed,  // it ends at this moment, or is hidden from us
+    other,
+  } kind = Kind::none;
+  std::string name;  // "1234 (gdb)"
+};
+// Who traces `tid`; one of another pid namespace may show as none.
+Tracer tracer_of(const Process& process, pid_t tid);
 
 }  // namespace stack

@@ -11,8 +11,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <thread>
 #include <unordered_map>
 
+#include "hatch/access.hpp"
 #include "stack/cache/apart.hpp"
 #include "stack/cache/walk.hpp"
 #include "stack/interruption.hpp"
@@ -33,8 +35,11 @@ constexpr auto late_limit = 1000ms;
 constexpr int quick_looks = 2;        // a thread that sleeps on another CPU stops within the time of a system call
 constexpr std::size_t max_late = 64;  // asked to stop, have not yet, and are still looked after
 constexpr std::size_t warm_bytes = 64 * 1024;
-constexpr int attempts = 3;    // to read a thread where it sleeps
-constexpr int max_passes = 8;  // over the list of threads: how long we run after a storm of new ones
+constexpr int attempts = 3;              // to read a thread where it sleeps
+constexpr int max_passes = 8;            // over the list of threads: how long we run after a storm of new ones
+constexpr auto letting_go = 3us;         // of one thread, which a budget must have left
+constexpr auto other_run_limit = 3s;     // in all, for other runs to let go of threads
+constexpr auto other_copy_limit = 50ms;  // the same while threads may stand still
 
 enum class Stop { stopped, gone, not_yet };
 
@@ -56,13 +61,37 @@ Stop wait_for_stop(pid_t tid, int& signal, Clock::time_point deadline) {
   sigset_t child;
   sigemptyset(&child);
   sigaddset(&child, SIGCHLD);
-  constexpr timespec slice{0, 1'000'000};
   for (int turn = 0;; ++turn) {
     const Stop state = look(tid, signal);
-    if (state != Stop::not_yet || Clock::now() >= deadline) return state;
+    const auto left = deadline - Clock::now();
+    if (state != Stop::not_yet || left <= 0s) return state;
+    const timespec slice{0, std::min<std::chrono::nanoseconds>(left, 1ms).count()};
     if (turn >= quick_looks) ::sigtimedwait(&child, nullptr, &slice);
   }
 }
+
+// Two runs may look at one target at the same time, and a thread has one tracer. Who comes second waits for the first,
+// which holds a thread for the time of a copy; not for a debugger, which may stay for hours.
+class OtherRuns {
+ public:
+  OtherRuns(const Process& target, Hold& hold) : target_(target), hold_(hold) {}
+
+  // After SEIZE said EPERM: is it worth to ask once more? Naps for a moment then.
+  bool may_let_go(pid_t tid) {
+    const auto now = Clock::now();
+    if (end_ == Clock::time_point{}) end_ = now + other_run_limit;
+    // Where nothing forbids it, the thread was traced when we asked, or is about to end.
+    if (now >= end_ || hold_.cancelled() || hatch::try_access(tid) != 0) return false;
+    if (tracer_of(target_, tid).kind == Tracer::Kind::other) return false;
+    std::this_thread::sleep_for(200us);
+    return true;
+  }
+
+ private:
+  const Process& target_;
+  Hold& hold_;
+  Clock::time_point end_{};
+};
 
 bool read_registers(ThreadCopy& thread) {
   user_regs_struct raw{};
@@ -139,6 +168,7 @@ class OneByOne {
       : target_(target),
         hold_(hold),
         process_(process),
+        others_(target, hold),
         limit_(stack_limit(options)),
         running_only_(running_only),
         interrupt_(options.interrupt),
@@ -186,8 +216,14 @@ class OneByOne {
     }
     if (is_zombie(thread)) return;
     process_.memory->warm(warm_bytes);
-    if (::ptrace(PTRACE_SEIZE, thread.tid, 0, 0) < 0) {
-      refused(target_, errno, process_, thread, any_read_);
+    const auto seize = [&] { return ::ptrace(PTRACE_SEIZE, thread.tid, 0, 0) == 0 ? 0 : errno; };
+    int error = seize();
+    while (error == EPERM && others_.may_let_go(thread.tid)) {
+      look_after_late();
+      error = seize();
+    }
+    if (error != 0) {
+      refused(target_, error, process_, thread, any_read_);
       return;
     }
     if (!still_of(target_, thread.tid)) {
@@ -216,6 +252,7 @@ class OneByOne {
     for (std::size_t i = first; i < process_.threads.size(); ++i) {
       ThreadCopy& thread = process_.threads[i];
       if (hold_.cancelled()) return false;
+      look_after_late();
       if (thread.running) continue;
       if (is_zombie(thread)) continue;
       if (refused_) {
@@ -237,7 +274,8 @@ class OneByOne {
         to_stop.push_back(i);
       }
     }
-    if (!puzzling.empty() && !cache::learn_apart(process_, puzzling, max_frames_, hold_)) return false;
+    // Not while one that was told to stop may do so: it would stand until all is learned.
+    if (!puzzling.empty() && late_.empty() && !cache::learn_apart(process_, puzzling, max_frames_, hold_)) return false;
     for (const std::size_t i : read) {
       ThreadCopy& thread = process_.threads[i];
       if (follow(thread) == cache::Walked::whole) continue;
@@ -316,6 +354,7 @@ class OneByOne {
   const Process& target_;
   Hold& hold_;
   ProcessCopy& process_;
+  OtherRuns others_;
   std::size_t limit_;
   bool running_only_;
   std::vector<Late> late_;
@@ -331,48 +370,66 @@ class OneByOne {
 class Together {
  public:
   Together(const Process& target, const Options& options, Hold& hold, ProcessCopy& process, const WhileStopped& besides)
-      : target_(target), hold_(hold), process_(process), besides_(besides), limit_(stack_limit(options)) {}
+      : target_(target),
+        hold_(hold),
+        process_(process),
+        besides_(besides),
+        others_(target, hold),
+        limit_(stack_limit(options)) {}
 
   Outcome run() {
+    while (tracer_of(target_, target_.pid).kind == Tracer::Kind::run && others_.may_let_go(target_.pid)) {
+    }
     add_new_threads(target_.proc_fd, process_.threads, seen_);
     if (process_.native) process_.memory->warm(warm_bytes + process_.threads.size() * 4096);
-    hold_.begin();
-    begin_ = Clock::now();
-    deadline_ = begin_ + hold_.max_pause();
     const Outcome outcome = stop_and_copy();
     release(true);
     release(false);
-    hold_.end();
-    for (Held& held : held_)
-      if (!held.stopped && held.seized && process_.threads[held.index].error.empty())
-        process_.threads[held.index].error = why_not_stopped(target_, process_.threads[held.index]);
+    if (begun_) hold_.end();
+    // Nothing takes long from here to the end of this thread, which lets go of those that stop only now.
+    if (outcome == Outcome::out_of_budget) {
+      for (ThreadCopy& thread : process_.threads)
+        if (process_.native && !thread.registers && thread.error.empty())
+          thread.error = "let go unread: the pause budget (max_pause) was used up";
+      return outcome;
+    }
+    for (const Held& held : held_) {
+      ThreadCopy& thread = process_.threads[held.index];
+      thread.did_not_stop = held.seized && !held.stopped;
+      if (process_.native && held.stopped && !thread.registers && thread.error.empty())
+        thread.error = "ended before it could be read";
+    }
     return outcome;
   }
 
  private:
   struct Held {
     std::size_t index;
-    bool seized = false, stopped = false, gone = false;
+    bool seized = false, stopped = false, gone = false, others = false;
     int signal = 0;
     Clock::time_point asked{};
   };
 
-  bool over() const { return Clock::now() >= deadline_; }
+  // When to begin with letting go, so that it is done in time.
+  Clock::time_point deadline() const { return end_ - letting_go * asked_; }
+  bool over() const { return begun_ && Clock::now() >= deadline(); }
 
   Outcome stop_and_copy() {
-    // SEIZE stops nobody. With TRACECLONE a thread that a seized one starts from here on is ours from its first moment.
-    if (!seize_new()) return Outcome::refused;
+    // SEIZE stops nobody. With TRACECLONE a thread that a seized one starts from here on is ours from its first moment;
+    // both stand from then on, so the budget begins here.
+    if (const Outcome o = seize_new(); o != Outcome::complete) return o;
     std::size_t copied_blocked = 0;
     if (const Outcome o = stop_those(false); o != Outcome::complete) return o;
     if (const Outcome o = copy_those(false, copied_blocked); o != Outcome::complete) return o;
     for (int pass = 0; pass < max_passes; ++pass) {
       if (const Outcome o = stop_those(true); o != Outcome::complete) return o;
-      const std::size_t added = add_new_threads(target_.proc_fd, process_.threads, seen_);
+      const std::size_t added = add_new_threads(target_.proc_fd, process_.threads, seen_, deadline());
+      if (over()) return Outcome::out_of_budget;
       if (added == 0) break;
-      if (!seize_new()) return Outcome::refused;
+      if (const Outcome o = seize_new(); o != Outcome::complete) return o;
       if (const Outcome o = stop_those(false); o != Outcome::complete) return o;
     }
-    if (besides_ && !besides_(deadline_)) return hold_.cancelled() ? Outcome::cancelled : Outcome::out_of_budget;
+    if (besides_ && !besides_(deadline())) return hold_.cancelled() ? Outcome::cancelled : Outcome::out_of_budget;
     std::size_t copied = 0;
     if (const Outcome o = copy_those(true, copied); o != Outcome::complete) return o;
     release(true);
@@ -380,39 +437,73 @@ class Together {
     return copy_those(false, copied_blocked);
   }
 
-  bool seize_new() {
-    for (std::size_t i = held_.size(); i < process_.threads.size(); ++i) {
-      ThreadCopy& thread = process_.threads[i];
+  Outcome seize_new() {
+    const std::size_t first = held_.size();
+    bool again = false;  // for those that others hold
+    for (std::size_t i = first; i < process_.threads.size(); ++i) {
+      if (over()) return Outcome::out_of_budget;
       Held& held = held_.emplace_back(Held{i});
-      if (is_zombie(thread)) continue;
-      if (::ptrace(PTRACE_SEIZE, thread.tid, 0, PTRACE_O_TRACECLONE) == 0) {
-        held.seized = still_of(target_, thread.tid);
-        if (!held.seized) thread.error = "ended before it could be read";
-        continue;
-      }
-      const int error = errno;
-      // EPERM for one that TRACECLONE gave us: waitpid knows it.
-      int signal = 0;
-      const Stop state = error == EPERM ? look(thread.tid, signal) : Stop::gone;
-      if (state != Stop::gone) {
-        held.seized = true;
-        held.stopped = state == Stop::stopped;
-        held.signal = signal;
-        held.asked = Clock::now();
-      } else if (refused(target_, error, process_, thread, any_seized_)) {
-        return false;
-      }
-      any_seized_ |= held.seized;
+      if (is_zombie(process_.threads[i])) continue;
+      int error = seize(held);
+      // As long as we hold nobody there is time.
+      while (error == EPERM && !begun_ && others_.may_let_go(process_.threads[i].tid)) error = seize(held);
+      held.others = error == EPERM && begun_;
+      again |= held.others;
+      if (error != 0 && !held.others && refused(target_, error, process_, process_.threads[i], begun_))
+        return Outcome::refused;
     }
-    any_seized_ |= std::any_of(held_.begin(), held_.end(), [](const Held& h) { return h.seized; });
-    return true;
+    for (const auto end = Clock::now() + other_copy_limit; again && Clock::now() < end;) {
+      if (over()) return Outcome::out_of_budget;
+      std::this_thread::sleep_for(50us);
+      again = false;
+      for (std::size_t i = first; i < held_.size(); ++i) {
+        if (!held_[i].others || over()) continue;
+        held_[i].others = seize(held_[i]) == EPERM;
+        again |= held_[i].others;
+      }
+    }
+    for (std::size_t i = first; i < held_.size(); ++i) {
+      if (over()) return Outcome::out_of_budget;
+      if (held_[i].others) refused(target_, EPERM, process_, process_.threads[held_[i].index], begun_);
+    }
+    return Outcome::complete;
+  }
+
+  // 0, or what SEIZE said.
+  int seize(Held& held) {
+    ThreadCopy& thread = process_.threads[held.index];
+    const auto begin = Clock::now();
+    if (::ptrace(PTRACE_SEIZE, thread.tid, 0, PTRACE_O_TRACECLONE) == 0) {
+      held.seized = still_of(target_, thread.tid);
+      if (!held.seized) thread.error = "ended before it could be read";
+      if (!begun_) {
+        hold_.begin();
+        begin_ = begin;
+        end_ = begin + hold_.max_pause();
+        begun_ = true;
+      }
+      return 0;
+    }
+    const int error = errno;
+    // EPERM for one that TRACECLONE gave us: waitpid knows it.
+    int signal = 0;
+    const Stop state = error == EPERM ? look(thread.tid, signal) : Stop::gone;
+    if (state == Stop::gone) return error;
+    held.seized = true;
+    held.stopped = state == Stop::stopped;
+    held.signal = signal;
+    held.asked = Clock::now();
+    ++asked_;
+    return 0;
   }
 
   Outcome stop_those(bool running) {
     for (Held& held : held_) {
       if (!held.seized || held.stopped || held.gone || process_.threads[held.index].running != running) continue;
       if (held.asked == Clock::time_point{}) {
+        if (over()) return Outcome::out_of_budget;
         held.asked = Clock::now();
+        ++asked_;
         ::ptrace(PTRACE_INTERRUPT, process_.threads[held.index].tid, 0, 0);
       }
     }
@@ -421,7 +512,7 @@ class Together {
       ThreadCopy& thread = process_.threads[held.index];
       if (!held.seized || held.stopped || held.gone || thread.running != running) continue;
       const auto limit = thread.state == 'D' ? uninterruptible_stop_limit : stop_limit;
-      const Stop state = wait_for_stop(thread.tid, held.signal, std::min(deadline_, Clock::now() + limit));
+      const Stop state = wait_for_stop(thread.tid, held.signal, std::min(deadline(), Clock::now() + limit));
       held.stopped = state == Stop::stopped;
       held.gone = state == Stop::gone;
       if (held.gone) thread.error = "ended before it could be read";
@@ -437,7 +528,7 @@ class Together {
       ThreadCopy& thread = process_.threads[held.index];
       if (!held.stopped || thread.registers || thread.running != running) continue;
       if (over()) return Outcome::out_of_budget;
-      if (read_registers(thread) && !copy_stack(process_.mappings, limit_, *process_.memory, thread, deadline_))
+      if (read_registers(thread) && !copy_stack(process_.mappings, limit_, *process_.memory, thread, deadline()))
         return Outcome::out_of_budget;
     }
     return Outcome::complete;
@@ -451,8 +542,6 @@ class Together {
       if (!held.stopped && look(thread.tid, held.signal) != Stop::stopped) continue;
       detach(thread.tid, held.signal);
       thread.held = micros_since(held.asked == Clock::time_point{} ? begin_ : held.asked);
-      if (process_.native && !thread.registers && thread.error.empty())
-        thread.error = "let go unread: the pause budget (max_pause) was used up";
       held.stopped = true;
       held.gone = true;
     }
@@ -462,11 +551,13 @@ class Together {
   Hold& hold_;
   ProcessCopy& process_;
   const WhileStopped& besides_;
+  OtherRuns others_;
   std::size_t limit_;
   std::unordered_set<pid_t> seen_;
   std::vector<Held> held_;
-  Clock::time_point begin_, deadline_;
-  bool any_seized_ = false;
+  Clock::time_point begin_, end_;
+  int asked_ = 0;       // to stop
+  bool begun_ = false;  // some are held, or may be at any time
 };
 
 }  // namespace
@@ -485,6 +576,11 @@ Outcome copy_together(const Process& target, const Options& options, Hold& hold,
                       const WhileStopped& besides) {
   ::prctl(PR_SET_TIMERSLACK, 1000);
   return Together{target, options, hold, process, besides}.run();
+}
+
+void explain_unstopped(const Process& target, ProcessCopy& process) {
+  for (ThreadCopy& thread : process.threads)
+    if (thread.did_not_stop && thread.error.empty()) thread.error = why_not_stopped(target, thread);
 }
 
 }  // namespace stack

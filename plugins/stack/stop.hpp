@@ -34,4 +34,8 @@ using WhileStopped = std::function<bool(Clock::time_point deadline)>;
 Outcome copy_together(const Process& target, const Options& options, Hold& hold, ProcessCopy& process,
                       const WhileStopped& besides = {});
 
+// Why threads that were told to stop did not, in their `error`. For when the tracing thread has ended: one that stops
+// late must not stand while somebody reads why.
+void explain_unstopped(const Process& target, ProcessCopy& process);
+
 }  // namespace stack

@@ -26,12 +26,14 @@ std::vector<pid_t> list_threads(int proc_fd) {
   return all;
 }
 
-std::size_t add_new_threads(int proc_fd, std::vector<ThreadCopy>& threads, std::unordered_set<pid_t>& seen) {
+std::size_t add_new_threads(int proc_fd, std::vector<ThreadCopy>& threads, std::unordered_set<pid_t>& seen,
+                            Clock::time_point deadline) {
   std::size_t added = 0;
   const std::vector<pid_t> listed = list_threads(proc_fd);
   threads.reserve(threads.size() + listed.size() - std::min(listed.size(), seen.size()));
   for (const pid_t tid : listed) {
     if (seen.size() >= max_threads || !seen.insert(tid).second) continue;
+    if (deadline != Clock::time_point::max() && Clock::now() >= deadline) break;
     const auto text = read_record(proc_fd, "task/" + std::to_string(tid) + "/stat");
     auto stat = text ? parse_stat(*text) : std::nullopt;
     if (!stat) continue;  // it ended since it was listed

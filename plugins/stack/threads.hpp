@@ -14,7 +14,8 @@ constexpr std::size_t max_threads = 20'000;  // of one process; the rest is coun
 std::vector<pid_t> list_threads(int proc_fd);
 
 // Adds to `threads` those that are new, with name and state. Returns how many it added. `seen` keeps the numbers.
-std::size_t add_new_threads(int proc_fd, std::vector<ThreadCopy>& threads, std::unordered_set<pid_t>& seen);
+std::size_t add_new_threads(int proc_fd, std::vector<ThreadCopy>& threads, std::unordered_set<pid_t>& seen,
+                            Clock::time_point deadline = Clock::time_point::max());
 
 // A thread as its runtime may number it.
 struct KernelThread {

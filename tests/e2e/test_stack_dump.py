@@ -127,6 +127,20 @@ def test_the_pause_budget_holds(demo):
             assert_untouched(crowd.pid)
 
 
+@pytest.mark.parametrize("pause", ["least", "all"])
+def test_runs_at_the_same_time_wait_for_each_other(pause):
+    """A thread has one tracer; who comes second is not refused."""
+    config = {"hatches": {"stack.dump": {"concurrency": 4, "cooldown": "0s", "timeout": "60s"}}}
+    with Demo("--threads", "50", "--watch") as crowd, Daemon(crowd.pid, config) as daemon:
+        for _ in range(3):
+            for run in [daemon.start_run("stack.dump", {"pause": pause, "mode": "native"}) for _ in range(4)]:
+                record = daemon.ended(run, 60)
+                assert record["state"] == "succeeded", record["error"]
+                held = [t for t in record["result"]["threads"] if "trac" in t.get("error", "")]
+                assert not held and len(record["result"]["threads"]) > 50, held
+        assert_untouched(crowd.pid)
+
+
 def test_a_deleted_and_stripped_executable(tmp_path):
     copy = tmp_path / "shop"
     shutil.copy(DEMO, copy)

@@ -134,6 +134,66 @@ TEST_CASE("a target that is traced already is refused where it is to be stopped,
   CHECK(!result.process().trouble->remedy.empty());
 }
 
+TEST_CASE("another run that holds the target is waited for, and named where it stays") {
+  const bool stays = GENERATE(false, true);
+  const Demo demo;
+  const Child tracer = fork_child([&](const auto& ready) {
+    ::prctl(PR_SET_NAME, "hatchd: run 01TEST");
+    const auto threads = stack::list_threads(Handles{demo.pid()}.proc_fd.get());
+    for (const pid_t tid : threads) ::ptrace(PTRACE_SEIZE, tid, 0, 0);
+    ready();
+    if (stays)
+      for (;;) ::pause();
+    std::this_thread::sleep_for(50ms);
+  });
+  stack::Options options;
+  options.pause = stack::Pause::all;
+  const Dump result = dump(demo.pid(), options);
+  if (!stays) {
+    CHECK(!result.process().trouble);
+    CHECK(result.has("cache-sweeper", "demo::Shop::sweep_expired_entries()"));
+    return;
+  }
+  REQUIRE(result.process().trouble);
+  CHECK(result.process().trouble->detail.find("another run of hatchd") != std::string::npos);
+  CHECK(result.process().trouble->remedy.find("when that run has ended") != std::string::npos);
+}
+
+TEST_CASE("dumps of one target at the same time do not take each other's threads") {
+  const Child child = fork_child([](const auto& ready) {
+    for (int i = 0; i < 6; ++i) std::thread([] { sleep_in_a_frame_of_unknown_size(64, false); }).detach();
+    ready();
+    for (;;) ::pause();
+  });
+  stack::Options options;
+  SECTION("one thread at a time") {}
+  SECTION("all together") { options.pause = stack::Pause::all; }
+  std::vector<Child> dumpers;
+  struct Seen {
+    std::atomic<int> dumps, refused;
+    char why[512];
+  };
+  auto& seen = shared<Seen>();
+  for (int i = 0; i < 3; ++i)
+    dumpers.push_back(fork_child([&](const auto& ready) {
+      ::prctl(PR_SET_NAME, "hatchd: run 01TEST");
+      ready();
+      for (int n = 0; n < 20; ++n) {
+        TestHold hold;
+        const stack::Gathered gathered = stack::gather({Handles{child.pid()}.process()}, options, hold);
+        const stack::ProcessCopy& process = gathered.processes.at(0);
+        std::string why = process.trouble ? process.trouble->detail : "";
+        for (const stack::ThreadCopy& thread : process.threads)
+          if (thread.error.find("traced") != std::string::npos) why += thread.error;
+        if (!why.empty() && ++seen.refused == 1) std::snprintf(seen.why, sizeof seen.why, "%s", why.c_str());
+        ++seen.dumps;
+      }
+    }));
+  CHECK(eventually([&] { return seen.dumps == 60; }));
+  CAPTURE(std::string{seen.why});
+  CHECK(seen.refused == 0);
+}
+
 TEST_CASE("a sleeping thread whose stack takes more registers is stopped, but not where that would disturb it") {
   const bool waits = GENERATE(false, true);
   const Child child = fork_child([&](const auto& ready) {
@@ -297,7 +357,10 @@ TEST_CASE("a pause budget that is used up lets everybody go, and the answer says
   CHECK(answer.partial);
   CHECK(answer.verdict.find("pause budget") != std::string::npos);
   CHECK(eventually([&] { return is_left_alone(demo.pid()); }));
-  CHECK(demo.report().find("eintr") != std::string::npos);
+  const std::string report = demo.report();
+  CHECK(report.find("eintr") != std::string::npos);
+  // Nobody is told to stop once the budget is used up.
+  if (options.pause == stack::Pause::all) CHECK(report.find("\"eintr\": 0") != std::string::npos);
 }
 
 TEST_CASE("a cancelled dump lets everybody go") {
