@@ -6,9 +6,11 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 
 #include "stack/cache/learn.hpp"
@@ -19,6 +21,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto patience = 5s;
+constexpr int most_without_call = 4096;  // descriptors that are closed where the kernel has no close_range(2)
 constexpr std::size_t max_learned = std::size_t{256} << 20;
 
 // Before each table in the file between the two. The table is filled up to a multiple of eight.
@@ -38,7 +41,20 @@ bool write_all(int file, const void* bytes, std::size_t size) {
   return true;
 }
 
-// The child. It shares nothing that can be written to but `file`.
+// What the child was given beside what it works with: the target's directory, the way to the front, the run's files. All
+// but the standard three are closed, and those of `kept`.
+void close_all_but(std::vector<int> kept) {
+  std::sort(kept.begin(), kept.end());
+  kept.push_back(INT_MAX);
+  int from = STDERR_FILENO + 1;
+  for (const int next : kept) {
+    if (next > from && ::close_range(static_cast<unsigned>(from), static_cast<unsigned>(next) - 1, 0) != 0)
+      for (int fd = from; fd < std::min(next, most_without_call); ++fd) ::close(fd);
+    from = std::max(from, next == INT_MAX ? next : next + 1);
+  }
+}
+
+// The child. It shares nothing that can be written to but `file` and the cache.
 bool learn(ProcessCopy& process, const std::vector<std::size_t>& threads, unsigned max_frames, int file) {
   Tables& tables = *process.tables;
   Unwinder unwinder{process};
@@ -92,6 +108,9 @@ bool learn_apart(ProcessCopy& process, const std::vector<std::size_t>& threads, 
     bool done = false;
     try {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      std::vector<int> kept{file.get(), theirs.get(), process.tables->folder()};
+      for (const Module& module : process.modules) kept.push_back(module.file.get());
+      close_all_but(std::move(kept));
       done = ::getppid() == parent && hold.drop_rights() && learn(process, threads, max_frames, file.get());
     } catch (...) {
     }

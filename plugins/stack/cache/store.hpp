@@ -43,6 +43,7 @@ class Store {
   // `folder`: a directory's descriptor, which stays the caller's; -1: nothing is kept.
   explicit Store(int folder, Limits limits = usual) : folder_(folder), limits_(limits) {}
 
+  int folder() const { return folder_; }
   // Nothing: there is none that counts.
   Bytes load(const Identity& identity) const;
   // Where it cannot be written the next run learns again. Makes room by removing the oldest.

@@ -71,6 +71,7 @@ bool ModuleTable::take(Bytes bytes, bool learned) {
   symbols_ = table->symbols();
   names_ = table->names();
   file_names_ = table->file_names();
+  witnesses_.clear();
   for (const Witness& witness : table->witnesses())
     witnesses_.emplace_back(std::string(name_at(table->names(), witness.path).substr(0, max_path)), witness);
   changed_ = learned;

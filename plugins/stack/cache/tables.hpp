@@ -71,6 +71,7 @@ class Tables {
   // Nothing can be learned of it.
   void leave_to_library(std::uint64_t address);
   void save() const;
+  int folder() const { return store_.folder(); }
 
  private:
   Store store_;

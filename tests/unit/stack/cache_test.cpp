@@ -1,5 +1,6 @@
 // Tables that outlive a run: what they say is what the library says, and what is wrong with their files does no harm.
 #include <elf.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <cstring>
@@ -131,6 +132,53 @@ TEST_CASE("the second dump of a program is served by the tables of the first, an
     REQUIRE(::stat(file.c_str(), &info) == 0);
     CHECK((info.st_mode & 07777) == 0600);
   }
+}
+
+TEST_CASE("a table that comes instead of another has its witnesses alone") {
+  const Demo demo;
+  const Cache kept;
+  const Dump first = dump(demo.pid(), with(kept));
+  const cache::Store store{kept.fd()};
+  cache::Tables tables{first.process().modules, kept.fd()};
+  std::size_t witnesses = 0;
+  for (cache::ModuleTable& table : tables.all()) {
+    if (!table.module().identity || !table.bias()) continue;  // asking loads it
+    const cache::Identity& identity = *table.module().identity;
+    cache::Bytes again = store.load(identity);
+    const std::size_t before = cache::Table::parse(again.view(), identity).value().witnesses().size();
+    REQUIRE(table.take(std::move(again), true));
+    std::vector<std::uint64_t> memory;
+    CHECK(parse(table.written(), identity, memory).value().witnesses().size() == before);
+    witnesses += before;
+  }
+  CHECK(witnesses > 0);
+}
+
+TEST_CASE("the child that learns has only the descriptors that it works with") {
+  const Demo demo;
+  const Handles handles{demo.pid()};
+  void* const memory = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(memory != MAP_FAILED);
+  struct Seen {
+    int asked, open;
+  };
+  auto& seen = *static_cast<Seen*>(memory);
+  const stack::UniqueFd secret{::open("/dev/null", O_RDWR | O_CLOEXEC)};
+  TestHold hold;
+  hold.on_drop = [&] {
+    ++seen.asked;
+    for (const int fd : {handles.pidfd.get(), handles.proc_fd.get(), secret.get()})
+      seen.open += ::fcntl(fd, F_GETFD) >= 0;
+    return true;
+  };
+  const Dump result = dump(handles, {}, hold);
+  CHECK(seen.asked == 1);
+  CHECK(seen.open == 0);
+  // What it learned with the rest is what the stacks were read by, without a stop.
+  CHECK(result.has("cache-sweeper", "demo::Shop::sweep_expired_entries()"));
+  const auto sweeper = static_cast<std::size_t>(result.index("cache-sweeper"));
+  CHECK(result.process().threads.at(sweeper).walked.has_value());
+  ::munmap(memory, 4096);
 }
 
 TEST_CASE("a file of the cache that is damaged, foreign or no file is not used, and replaced") {

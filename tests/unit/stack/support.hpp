@@ -37,9 +37,11 @@ struct TestHold : stack::Hold {
   void end() override { ++ended; }
   bool cancelled() override { return on_check && on_check(++checks); }
   stack::Micros max_pause() const override { return budget; }
+  bool drop_rights() override { return !on_drop || on_drop(); }
 
   stack::Micros budget{5'000'000};  // a busy test machine is no failure
   std::function<bool(int)> on_check;
+  std::function<bool()> on_drop;  // in the child that learns
   int begun = 0, ended = 0, checks = 0;
 };
 
