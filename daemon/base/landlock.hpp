@@ -16,4 +16,9 @@ namespace hatchd::landlock {
 // the kernel has no Landlock, or one that knows no renaming between folders (before 5.19): nothing has changed then.
 Result<bool> confine(std::span<const int> own, std::span<const char* const> readable);
 
+// The part of the fence that keeps this thread, and what it starts from here on, from looking into others; files stay
+// as they are, but for device nodes and renaming between folders. Needs no-new-privileges. False where it is not to be
+// had.
+bool look_into_nobody();
+
 }  // namespace hatchd::landlock

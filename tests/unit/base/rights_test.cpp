@@ -93,6 +93,44 @@ TEST_CASE("a run that dropped its rights can neither trace nor talk, but can rea
         }) == 0);
 }
 
+TEST_CASE("a run that dropped its rights looks into no process of its own user either") {
+  if (::geteuid() != 0) return;  // takes root to make two of another user
+  int ready[2];
+  REQUIRE(::pipe2(ready, O_CLOEXEC) == 0);
+  const pid_t other = ::fork();
+  if (other == 0) {
+    ::close(ready[0]);
+    if (::setresgid(65533, 65533, 65533) != 0 || ::setresuid(65533, 65533, 65533) != 0) ::_exit(1);
+    ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (::write(ready[1], "r", 1) == 1) ::pause();
+    ::_exit(0);
+  }
+  ::close(ready[1]);
+  char is_ready = 0;
+  const bool told = ::read(ready[0], &is_ready, 1) == 1;
+  ::close(ready[0]);
+  const std::string memory = "/proc/" + std::to_string(other) + "/mem";
+  const int result = in_child([&] {
+    if (!rights::lower({65533, 65533, {}}, rights::Filter::plugin, 0)) return 1;
+    if (::open(memory.c_str(), O_RDWR | O_CLOEXEC) < 0) return 78;
+    if (rights::drop() != 0) return 2;
+    if (::open(memory.c_str(), O_RDONLY | O_CLOEXEC) >= 0) {
+      const bool has_landlock = ::syscall(SYS_landlock_create_ruleset, nullptr, 0, 1) > 0;
+      return has_landlock ? 3 : 77;
+    }
+    return ::open("/etc/passwd", O_RDONLY) >= 0 ? 0 : 4;
+  });
+  ::kill(other, SIGKILL);
+  ::waitpid(other, nullptr, 0);
+  REQUIRE(told);
+  if (result == 77 || result == 78) {
+    WARN("no Landlock, or Yama stands in the way already");
+    return;
+  }
+  CHECK(result == 0);
+}
+
 TEST_CASE("granted capabilities survive a change of user, others do not") {
   if (::geteuid() != 0) return;  // needs CAP_SETUID
   CHECK(in_child([] {
