@@ -53,6 +53,12 @@ std::vector<std::string> files_of(int cache) {
   return names;
 }
 
+bool was_to_have(const Snapshot& snapshot, std::string_view row) {
+  const std::string_view section = row.substr(0, row.find('.'));
+  return snapshot.sections.empty() ||
+         std::find(snapshot.sections.begin(), snapshot.sections.end(), section) != snapshot.sections.end();
+}
+
 void forget_the_oldest(int cache) {
   std::vector<std::string> names = files_of(cache);
   if (names.size() <= max_snapshots) return;
@@ -78,7 +84,9 @@ Snapshot snapshot_of(std::string target, bool values, const std::vector<Section>
 
 int save(int cache, std::string_view run, const Snapshot& snapshot) {
   if (cache < 0) return ENOENT;
-  std::string text = line_of(snapshot.target, snapshot.values ? "values" : "names");
+  std::string what = snapshot.values ? "values" : "names";
+  for (const std::string& section : snapshot.sections) what += ' ' + section;
+  std::string text = line_of(snapshot.target, what);
   for (const Row& row : snapshot.rows) text += line_of(row.name, row.value);
   if (text.size() > snapshot_limit) return EFBIG;
   const std::string name = std::string(run) + std::string(suffix), part = name + ".part";
@@ -112,7 +120,13 @@ std::optional<Snapshot> load(int cache, const std::string& run) {
     if (!row) {
       whole = false;
     } else if (!snapshot) {
-      snapshot = Snapshot{std::move(row->name), row->value == "values", {}};
+      std::vector<std::string> words;
+      for (std::string_view rest = row->value; !rest.empty();) {
+        words.emplace_back(rest.substr(0, rest.find(' ')));
+        rest.remove_prefix(std::min(rest.size(), words.back().size() + 1));
+      }
+      snapshot = Snapshot{std::move(row->name), !words.empty() && words.front() == "values", {}};
+      if (words.size() > 1) snapshot->sections.assign(words.begin() + 1, words.end());
     } else {
       snapshot->rows.push_back(std::move(*row));
     }
@@ -134,14 +148,15 @@ std::optional<std::pair<std::string, Snapshot>> newest(int cache, const std::str
 std::vector<Change> changes(const Snapshot& before, const Snapshot& after) {
   std::vector<Change> all;
   const bool values = before.values && after.values;
+  const auto counts = [&](const Row& row) { return was_to_have(before, row.name) && was_to_have(after, row.name); };
   auto was = before.rows.begin();
   auto now = after.rows.begin();
   while (was != before.rows.end() || now != after.rows.end()) {
     if (now == after.rows.end() || (was != before.rows.end() && was->name < now->name)) {
-      all.push_back({was->name, was->value, std::nullopt});
+      if (counts(*was)) all.push_back({was->name, was->value, std::nullopt});
       ++was;
     } else if (was == before.rows.end() || now->name < was->name) {
-      all.push_back({now->name, std::nullopt, now->value});
+      if (counts(*now)) all.push_back({now->name, std::nullopt, now->value});
       ++now;
     } else {
       const bool named_only = was->name.starts_with("environment.") || was->name.starts_with("command_line.");
@@ -150,6 +165,25 @@ std::vector<Change> changes(const Snapshot& before, const Snapshot& after) {
     }
   }
   return all;
+}
+
+std::string age_of(std::string_view run, std::chrono::system_clock::time_point now) {
+  // The first ten characters of an ULID are milliseconds, in Crockford's base 32.
+  constexpr std::string_view digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+  if (run.size() != 26) return {};
+  std::int64_t made = 0;
+  for (const char c : run.substr(0, 10)) {
+    const std::size_t digit = digits.find(c);
+    if (digit == digits.npos) return {};
+    made = made * 32 + static_cast<std::int64_t>(digit);
+  }
+  const std::int64_t seconds =
+      std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch() - std::chrono::milliseconds(made))
+          .count();
+  if (seconds < 0) return {};
+  if (seconds < 120) return std::to_string(seconds) + " s";
+  if (seconds < 120 * 60) return std::to_string(seconds / 60) + " min";
+  return seconds < 48 * 3600 ? std::to_string(seconds / 3600) + " h" : std::to_string(seconds / 86400) + " d";
 }
 
 }  // namespace settings

@@ -1,6 +1,12 @@
 // What a dump remembers, and what has changed since.
 #pragma once
 
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
 #include "settings/section.hpp"
 
 namespace settings {
@@ -8,7 +14,8 @@ namespace settings {
 struct Snapshot {
   std::string target;
   bool values = false;
-  std::vector<Row> rows;  // "limits.open_files" and its value, masked; ascending by name
+  std::vector<Row> rows;                   // "limits.open_files" and its value, masked; ascending by name
+  std::vector<std::string> sections = {};  // that were asked for; empty: all
 };
 
 // Of the sections as they are shown; what changes by itself, such as a clock, is left out.
@@ -29,7 +36,10 @@ struct Change {
   std::string name;
   std::optional<std::string> was, now;  // none: it was, or is, not there
 };
-// With names alone on either side, only what came and went.
+// With names alone on either side, only what came and went; and only of sections that both were to have.
 std::vector<Change> changes(const Snapshot& before, const Snapshot& after);
+
+// How long ago a run was made, by its id: "12 s", "3 min", "2 h", "4 d"; "" of what is no id, or lies ahead.
+std::string age_of(std::string_view run, std::chrono::system_clock::time_point now);
 
 }  // namespace settings

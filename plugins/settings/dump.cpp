@@ -131,8 +131,9 @@ struct Dump {
     if (missing) verdict += "; " + plural(missing, "section") + " could not be read whole";
     if (!reveal.empty()) verdict += "; " + write_revealed(run, index);
 
-    const settings::Snapshot now =
+    settings::Snapshot now =
         settings::snapshot_of(std::string(run.target_name()) + "/" + std::to_string(pid), values, all, mask);
+    now.sections = sections;
     if (!diff.empty()) verdict += "; " + compare(run, now, result, text);
     if (!diff_target.empty()) verdict += "; " + compare_targets(run, now, result, text);
     if (const int error = settings::save(run.cache_fd(), run.id(), now); error && error != ENOENT)
@@ -296,9 +297,13 @@ struct Dump {
   std::string compare_targets(const hatch::Run& run, const settings::Snapshot& now, hatch::Result& result,
                               std::string& text) const {
     const auto other = settings::newest(run.cache_fd(), diff_target + "/0", values);
-    if (!other)
-      throw hatch::Failure("no dump of the target " + diff_target + (values ? " with values=true" : "") +
-                           " is kept to compare with: run settings.dump for it, and then this again");
+    if (!other) {
+      hatch::Failure failure{"no dump of the target " + diff_target + (values ? " with values=true" : "") +
+                             " is kept to compare with: run settings.dump for it, and then this again"};
+      failure.missing = {"a dump of the target " + diff_target + (values ? " with values=true" : "")};
+      failure.remedy = "hatchctl run settings.dump -t " + diff_target + (values ? " values=true" : "");
+      throw failure;
+    }
     const auto& [id, there] = *other;
     hatch::Array list;
     Section shown{"differences to " + diff_target};
@@ -309,8 +314,17 @@ struct Dump {
     }
     result.add("differences", list).add("compared_with", id);
     text = text_of(shown) + text;
-    return plural(shown.rows.size(), "difference") + " to " + hatch::printable(diff_target) + " as run " + id +
-           " saw it";
+    const std::string age = settings::age_of(id, std::chrono::system_clock::now());
+    std::string said = plural(shown.rows.size(), "difference") + " to " + hatch::printable(diff_target) + " as run " +
+                       id + " saw it" + (age.empty() ? "" : " " + age + " ago");
+    if (!there.sections.empty()) {
+      said += ", of its";
+      for (const std::string& section : there.sections) said += " " + section;
+      said += " alone";
+    }
+    if (!age.empty()) result.add("compared_age", age);
+    return said + " (a fresh one: hatchctl run settings.dump -t " + hatch::printable(diff_target) +
+           (values ? " values=true" : "") + ")";
   }
 };
 

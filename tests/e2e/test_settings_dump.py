@@ -169,13 +169,20 @@ def test_what_is_different_in_another_target(shop):
         with Daemon(targets, {"access": {"peers": [{"user": "root", "role": "admin"}], "tokens": tokens}}, tcp=True) as daemon:
             refused = dump(daemon, target="web", diff_target="worker")
             assert refused.status == 424 and "run settings.dump for it" in refused.json()["detail"]
+            assert refused.json()["remedy"] == "hatchctl run settings.dump -t worker" and refused.json()["missing"], refused
             there = dump(daemon, target="worker", values=True).json()["id"]
             found = result(daemon, target="web", diff_target="worker", values=True)
-            assert found["compared_with"] == there and f"differences to worker as run {there} saw it" in found["verdict"]
+            assert found["compared_with"] == there and f"differences to worker as run {there} saw it " in found["verdict"]
+            assert f"saw it {found['compared_age']} ago (a fresh one: hatchctl run settings.dump -t worker values=true)" in found["verdict"]
             differences = {each["name"]: each for each in found["differences"]}
             assert (differences["environment.APP_MODE"]["there"], differences["environment.APP_MODE"]["here"]) == ("staging", "production")
             assert differences["environment.ONLY_THERE"] == {"name": "environment.ONLY_THERE", "there": "x"}
             assert "environment.PATH" not in differences and "another-secret" not in json.dumps(found)
+
+            # A dump of some sections has nothing to say of the others.
+            dump(daemon, target="worker", sections=["limits"])
+            found = result(daemon, target="web", diff_target="worker")
+            assert "of its limits alone" in found["verdict"] and {each["name"].split(".")[0] for each in found["differences"]} <= {"limits"}
 
             # Who may not see that target learns nothing of it.
             for token, name in ((f"{TOKEN}-narrow", "worker"), (TOKEN, "nobody")):

@@ -144,11 +144,11 @@ TEST_CASE("changes: what came, what went, what is another, and of names alone on
 
 TEST_CASE("a snapshot comes back as it was, whatever is in it, and half a one does not") {
   const Folder folder;
-  settings::Snapshot kept{"shop", true, {{"a.b", "line\nbreak \"quoted\" \x1b[31m"}, {"c.d", ""}}};
+  settings::Snapshot kept{"shop", true, {{"a.b", "line\nbreak \"quoted\" \x1b[31m"}, {"c.d", ""}}, {"a", "c"}};
   REQUIRE(settings::save(folder.fd, "01J000000000000000000000A0", kept) == 0);
   const auto back = settings::load(folder.fd, "01J000000000000000000000A0");
   REQUIRE(back);
-  CHECK((back->target == "shop" && back->values && back->rows.size() == 2));
+  CHECK((back->target == "shop" && back->values && back->rows.size() == 2 && back->sections == kept.sections));
   CHECK(back->rows[0].value == kept.rows[0].value);
   CHECK(!settings::load(folder.fd, "01J000000000000000000000A1"));
   CHECK(settings::save(-1, "x", kept) == ENOENT);
@@ -156,6 +156,30 @@ TEST_CASE("a snapshot comes back as it was, whatever is in it, and half a one do
   const std::string file = folder.path + "/01J000000000000000000000A0.settings";
   std::filesystem::resize_file(file, std::filesystem::file_size(file) - 3);
   CHECK(!settings::load(folder.fd, "01J000000000000000000000A0"));
+}
+
+TEST_CASE("snapshots of some sections are compared by those that both have") {
+  const settings::Snapshot all{"shop", true, {{"limits.core", "0"}, {"process.pid", "1"}, {"time.zone", "UTC"}}};
+  const settings::Snapshot some{"web", true, {{"limits.core", "1"}}, {"limits"}};
+  const auto found = settings::changes(some, all);
+  REQUIRE(found.size() == 1);
+  CHECK(found[0].name == "limits.core");
+  CHECK(settings::changes(all, some).size() == 1);
+}
+
+TEST_CASE("a run's id says how old it is") {
+  const auto at = [](std::int64_t seconds) {
+    return std::chrono::system_clock::time_point{std::chrono::milliseconds{1469918176385} +
+                                                 std::chrono::seconds{seconds}};
+  };
+  const char* run = "01ARYZ6S41TSV4RRFFQ69G5FAV";  // the example of the ULID's specification: 1469918176385
+  CHECK(settings::age_of(run, at(0)) == "0 s");
+  CHECK(settings::age_of(run, at(119)) == "119 s");
+  CHECK(settings::age_of(run, at(3600)) == "60 min");
+  CHECK(settings::age_of(run, at(7200)) == "2 h");
+  CHECK(settings::age_of(run, at(200000)) == "2 d");
+  CHECK(settings::age_of(run, at(-5)).empty());
+  CHECK(settings::age_of("01ARYZ6S41", at(0)).empty());
 }
 
 TEST_CASE("only so many snapshots are kept, the newest") {
