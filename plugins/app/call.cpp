@@ -212,7 +212,7 @@ hatch::Result Call::run(hatch::Run& run) {
     result.verdict(member + " did not succeed: " + hatch::printable(first.detail) +
                    (outcomes.size() > 1 ? " (" + std::to_string(outcomes.size()) + " processes)" : ""));
     throw hatch::Failure("process " + std::to_string(first.pid) + ": " + hatch::printable(first.detail))
-        .with(std::move(result.text(text)));
+        .with(std::move(result.text(text.substr(1))));  // behind the line that says why
   }
   std::string verdict = answer ? text_of(*answer, "verdict") : std::string();
   if (verdict.empty())
@@ -225,7 +225,11 @@ hatch::Result Call::run(hatch::Run& run) {
     result.partial();
     verdict += " " + std::to_string(outcomes.size() - succeeded) + " did not succeed.";
   }
-  if (mark.empty()) return result.verdict(verdict).text(text), result;
+  const auto said = [&](const std::string& sentence) {
+    result.verdict(sentence).text(sentence + '\n' + text);
+    return std::move(result);
+  };
+  if (mark.empty()) return said(verdict);
 
   // The loop: what was raised must arrive where errors arrive.
   const std::vector<common::Reported> reported = logs.look(run, called, report_limit);
@@ -247,21 +251,20 @@ hatch::Result Call::run(hatch::Run& run) {
   if (!reported.empty()) {
     verdict += " It was reported in " + hatch::printable(reported.front().where) + " after " +
                std::to_string(static_cast<long>(reported.front().after_ms)) + " ms.";
-    return result.verdict(verdict).text(text), result;
+    return said(verdict);
   }
   const std::string remedy = "name the target's log in the configuration: \"targets\": {\"" +
                              std::string(run.target_name()) +
                              "\": {\"log\": {\"file\": …}}}, or {\"journal\": true}, a command or a url";
   if (looked.empty()) {
     result.partial().hint(remedy);
-    return result.verdict(verdict + " Whether it was reported is not known: there is no log to look into.").text(text),
-           result;
+    return said(verdict + " Whether it was reported is not known: there is no log to look into.");
   }
   const std::string seconds = std::to_string((logs.waited().count() + 500) / 1000) + " s";
   result.hint("Its log may be elsewhere: " + remedy);
   result.verdict(verdict + " It was not reported within " + seconds + ".");
   throw hatch::Failure("the error was raised and arrived nowhere that was looked at within " + seconds)
-      .with(std::move(result.text(text)));
+      .with(std::move(result.text(text.substr(1))));
 }
 
 }  // namespace app

@@ -159,7 +159,8 @@ def test_an_error_is_raised_and_found_in_the_log(site):
     assert "Traceback (most recent call last)" in reported["text"] and "HatchError" in reported["text"]
     assert reported["after_ms"] >= 0
     assert f"[{answer['mark']}]" in site.error_log.read_text()
-    assert "reported in" in site.form("/app.raise-error", headers={"Accept": "text/plain"}).text
+    told = site.form("/app.raise-error", headers={"Accept": "text/plain"}).text
+    assert "reported in" in told and "It was reported in" in told.splitlines()[0]  # the verdict first
 
 
 def test_mail_and_settings_are_the_projects_own(site):

@@ -20,7 +20,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PACKAGE = HERE.parents[2] / "plugins/app/python"
 sys.path.insert(0, str(PACKAGE))
 
-from hatchkit import client, conformance, masking, place, values  # noqa: E402
+from hatchkit import client, conformance, masking, place, registry, values  # noqa: E402
 
 
 def wait_until(what, condition, seconds=30.0):
@@ -279,6 +279,68 @@ class Processes(Folder):
             self.assertEqual([os.path.basename(path) for path in place.sockets(self.folder)], ["%d.sock" % app.pid])
             self.assertNotEqual(child, app.pid)
             self.assertEqual(app.end(), "")
+
+
+class Signatures(Folder):
+    """Annotations that name what is not there at run time cost that parameter its type, and nobody else anything."""
+
+    @staticmethod
+    def types(function):
+        entry = registry.Hatch(function, None, "act", 1.0, None, None, None)
+        return {parameter.name: parameter.schema["type"] for parameter in entry.parameters}
+
+    def test_annotations_as_text_are_read_one_by_one(self):
+        def rebuild(shop, limit=3, deep=False, keys=()):
+            pass
+
+        rebuild.__annotations__ = {"shop": "Shop", "limit": "int", "deep": "bool", "keys": "typing.List[Key]"}
+        self.assertEqual(self.types(rebuild), {"shop": "string", "limit": "integer", "deep": "boolean", "keys": "string"})
+
+    def test_annotations_that_raise_when_they_are_looked_at(self):
+        """As Python 3.14 has them: inspect.signature() evaluates unless it is told not to."""
+        import inspect
+        import typing
+
+        def rebuild(shop, limit=3, when=None):
+            pass
+
+        plain, asked, unknown = inspect.signature(rebuild), [], typing.ForwardRef("Date")
+
+        def signature(function, annotation_format="value"):
+            asked.append(annotation_format)
+            if annotation_format == "value" or annotation_format == self.broken:
+                raise NameError("name 'Shop' is not defined")
+            found = {"shop": typing.ForwardRef("Shop"), "limit": int, "when": typing.Optional[unknown]}
+            if annotation_format == "string":
+                found = {"shop": "Shop", "limit": "int", "when": "Optional[Date]"}
+            changed = [each.replace(annotation=found[each.name]) for each in plain.parameters.values()]
+            return plain.replace(parameters=changed)
+
+        library = unittest.mock.Mock()
+        library.Format.FORWARDREF, library.Format.STRING = "forwardref", "string"
+        wanted = {"shop": "string", "limit": "integer", "when": "string"}
+        hints = unittest.mock.patch.object(typing, "get_type_hints", side_effect=NameError("name 'Shop' is not defined"))
+        with hints, unittest.mock.patch.object(registry, "annotationlib", library), \
+                unittest.mock.patch.object(inspect, "signature", signature):  # fmt: skip
+            self.broken = None
+            self.assertEqual(self.types(rebuild), wanted)
+            self.broken = "forwardref"
+            self.assertEqual(self.types(rebuild), wanted)
+        self.assertEqual(asked, ["forwardref", "forwardref", "string"])
+
+    def test_frames_of_other_threads_are_left_alone_without_the_interpreter_lock(self):
+        program = """
+import sys
+sys._is_gil_enabled = lambda: False
+from hatchkit import problem, runtime
+try:
+    runtime.threads()
+except problem.Problem as refused:
+    print(refused.members["remedy"])
+"""
+        environment = dict(os.environ, HATCH_DIR=self.folder, PYTHONPATH=str(PACKAGE))
+        asked = subprocess.run([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, timeout=60, check=True)
+        self.assertIn(b"stack.dump", asked.stdout)
 
 
 class Values(unittest.TestCase):

@@ -99,7 +99,7 @@ def log_level(
 def _levels(name):
     chosen = _logger(name)
     loggers = {"root": logging.getLevelName(logging.getLogger().level)}
-    for each, logger in sorted(logging.Logger.manager.loggerDict.items())[:2000]:
+    for each, logger in sorted(logging.Logger.manager.loggerDict.copy().items())[:2000]:
         if isinstance(logger, logging.Logger) and logger.level:
             loggers[each] = logging.getLevelName(logger.level)
     with _lock:

@@ -13,6 +13,11 @@ import typing
 from .problem import Problem
 from .values import clean, safe_repr
 
+try:
+    import annotationlib  # Python 3.14 and later: annotations are evaluated when they are looked at (PEP 649)
+except ImportError:
+    annotationlib = None
+
 log = logging.getLogger("hatchkit")
 
 EFFECTS = ("observe", "act", "disrupt")
@@ -204,7 +209,7 @@ SIMPLE = {
 def _kind(annotation):
     if annotation is Secret:
         return Kind({"type": "string", "secret": True}, SIMPLE[str].read)
-    if annotation in (inspect.Parameter.empty, typing.Any):
+    if annotation in (inspect.Parameter.empty, typing.Any) or isinstance(annotation, typing.ForwardRef):
         return SIMPLE[str]
     try:
         if annotation in SIMPLE:
@@ -248,19 +253,37 @@ def _choice(values, make):
     return Kind({"type": "string" if type(values[0]) is str else "integer", "enum": values}, read)
 
 
+def _signature(function):
+    """The signature, whatever becomes of its annotations: they may name what is not there at run time."""
+    if annotationlib is None:
+        return inspect.signature(function)
+    try:
+        return inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
+    except Exception:  # one that raises something of its own
+        return inspect.signature(function, annotation_format=annotationlib.Format.STRING)
+
+
+def _evaluated(annotation, function):
+    """What is written as text, as get_type_hints() would read it, but each for itself; empty where it cannot be had."""
+    if isinstance(annotation, str):
+        try:
+            annotation = eval(annotation, getattr(inspect.unwrap(function), "__globals__", {}))
+        except Exception:
+            return inspect.Parameter.empty
+    return inspect.Parameter.empty if isinstance(annotation, (str, typing.ForwardRef)) else annotation
+
+
 def _parameters(function, helps):
     try:
         hints = typing.get_type_hints(function)
     except Exception:  # an annotation that names what is not there at run time
         hints = {}
     result = []
-    for name, parameter in inspect.signature(function).parameters.items():
+    for name, parameter in _signature(function).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise TypeError("parameter %s has no name to give it by" % name)
         default = _missing if parameter.default is parameter.empty else parameter.default
-        annotation = hints.get(name, parameter.annotation)
-        if isinstance(annotation, str):  # could not be evaluated
-            annotation = inspect.Parameter.empty
+        annotation = hints[name] if name in hints else _evaluated(parameter.annotation, function)
         if annotation is inspect.Parameter.empty and type(default) in SIMPLE:
             annotation = type(default)
         result.append(Parameter(name, _kind(annotation), default, helps.get(name)))

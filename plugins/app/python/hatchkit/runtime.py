@@ -9,7 +9,9 @@ import time
 import tracemalloc as _tracemalloc
 from typing import Literal
 
+from .problem import Problem
 from .registry import hatch
+from .server import frames_can_be_read
 from .values import safe_repr
 
 MAX_OBJECTS = 2000000
@@ -24,6 +26,9 @@ def threads(frames: int = 40):
 
     :param frames: at most so many frames of each thread
     """
+    if not frames_can_be_read():
+        raise Problem("hatch-failed", "this Python runs without the interpreter lock, where to look at other threads' frames "
+                      "may end the process", remedy="hatchd's stack.dump reads the process from outside")  # fmt: skip
     names = {thread.ident: thread for thread in threading.enumerate()}
     mine, result = threading.get_ident(), []
     for ident, frame in sys._current_frames().items():
@@ -33,8 +38,9 @@ def threads(frames: int = 40):
         stack = []
         while frame is not None and len(stack) < max(1, min(frames, 500)):
             code = frame.f_code
-            line = linecache.getline(code.co_filename, frame.f_lineno).strip()[:200]
-            stack.append({"function": code.co_name, "file": code.co_filename, "line": frame.f_lineno, "source": line})
+            number = frame.f_lineno or 0  # None where the compiler left no line
+            line = linecache.getline(code.co_filename, number).strip()[:200]
+            stack.append({"function": code.co_name, "file": code.co_filename, "line": number, "source": line})
             frame = frame.f_back
         entry = {"name": thread.name if thread else "", "daemon": thread.daemon if thread else None, "frames": stack}
         entry["id"] = getattr(thread, "native_id", None) or ident

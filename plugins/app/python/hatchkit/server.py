@@ -328,7 +328,7 @@ class Server:
                 self._running.pop(call, None)
             raise Problem("busy", "the process cannot start a thread") from None
         if not call.done.wait(hatch.timeout):
-            frame = sys._current_frames().get(thread.ident)
+            frame = sys._current_frames().get(thread.ident) if frames_can_be_read() else None
             where = "".join(traceback.format_stack(frame)) if frame is not None else ""
             raise Problem(
                 "hatch-timeout",
@@ -378,6 +378,11 @@ class Call:
         if self.taken.truncated:
             body["output_truncated"] = True
         return body
+
+
+def frames_can_be_read():
+    """Without the interpreter lock (the free-threaded build) to look at a running thread's frames may end the process."""
+    return getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def _failed(error):
