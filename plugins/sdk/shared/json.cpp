@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "again.hpp"
 #include "hatch/hatch.hpp"
 #include "hatch/mask.hpp"
 #include "names.hpp"
@@ -13,10 +14,58 @@ namespace hatch {
 namespace {
 
 constexpr std::size_t max_depth = 1024;
+constexpr std::size_t long_text = 8192;  // where looking for what comes again is worth it
+
+// Lists and objects in which nothing was masked, so that they are not read again where they come again: a thousand
+// threads of a pool show one stack. What becomes of one depends on its text, the name that the elements of a list have,
+// and whether whatever is in it is secret.
+class Known {
+ public:
+  static constexpr std::size_t min_size = 64, max_size = std::size_t{64} << 10;
+
+  explicit Known(std::string_view in) : in_(in), places_(in.size() >= long_text ? sets * ways : 0) {}
+
+  // How long the container at `at` is; 0: not known.
+  std::size_t size_at(std::size_t at, std::size_t depth, bool all_secret, std::string_view name) {
+    const std::string_view rest = in_.substr(at);
+    if (places_.empty() || rest.size() < min_size || wasted_ > 4 * in_.size()) return 0;
+    const std::size_t set = set_of(rest);
+    for (std::size_t i = set; i < set + ways; ++i) {
+      const Place& place = places_[i];
+      if (place.text.empty() || place.text.size() > rest.size() || place.depth < depth ||
+          place.all_secret != all_secret || place.name != name)
+        continue;
+      const std::string_view here = rest.substr(0, place.text.size());
+      if (here.substr(here.size() - min_size / 2) != place.text.substr(here.size() - min_size / 2)) continue;
+      if (here == place.text) return here.size();
+      wasted_ += here.size();  // so that the whole stays linear whoever wrote the text
+    }
+    return 0;
+  }
+
+  void add(std::string_view text, std::size_t depth, bool all_secret, const std::string& name) {
+    if (places_.empty() || text.size() < min_size || text.size() > max_size) return;
+    places_[set_of(text) + next_++ % ways] = {text, depth, all_secret, name};
+  }
+
+ private:
+  static constexpr std::size_t sets = 256, ways = 4;
+  struct Place {
+    std::string_view text;
+    std::size_t depth = 0;
+    bool all_secret = false;
+    std::string name;
+  };
+  static std::size_t set_of(std::string_view text) { return masking::hash_of(text.substr(0, min_size)) % sets * ways; }
+
+  std::string_view in_;
+  std::vector<Place> places_;
+  std::size_t next_ = 0, wasted_ = 0;
+};
 
 class JsonScan {
  public:
-  JsonScan(const Mask& mask, std::string_view in) : mask_(mask), in_(in) { out_.reserve(in.size()); }
+  JsonScan(const Mask& mask, std::string_view in) : mask_(mask), in_(in), known_(in) { out_.reserve(in.size()); }
 
   // False: this is no JSON.
   bool run() {
@@ -28,14 +77,13 @@ class JsonScan {
         case '{':
         case '[':
           if (levels_.size() >= max_depth) return false;
-          levels_.push_back({c == '{', c == '{', all_below(), c == '[' ? std::string(name()) : std::string(), {}});
-          take();
+          open(c == '{');
           break;
         case '}':
         case ']':
           if (levels_.empty()) return false;
-          levels_.pop_back();
           take();
+          close();
           break;
         case ',':
           if (!levels_.empty()) levels_.back().name_next = levels_.back().object;
@@ -59,9 +107,29 @@ class JsonScan {
     bool all_secret;   // "credentials": {…}: whatever is in it
     std::string name;  // of the member; the elements of a list have the list's
     std::string told;  // {"name": "DB_PASSWORD", "value": …}: the value's real name
+    std::size_t begin = 0, masked = 0;
   };
 
   void take() { out_ += in_[at_++]; }
+
+  void open(bool object) {
+    const bool secret = all_below();
+    const std::string_view of_list = object ? std::string_view{} : name();
+    if (const std::size_t size = known_.size_at(at_, levels_.size(), secret, of_list)) {
+      out_ += in_.substr(at_, size);
+      at_ += size;
+      return;
+    }
+    levels_.push_back({object, object, secret, std::string(of_list), {}, at_, masked_});
+    take();
+  }
+  void close() {
+    const Level& level = levels_.back();
+    if (level.masked == masked_)
+      known_.add(in_.substr(level.begin, at_ - level.begin), levels_.size() - 1, level.all_secret,
+                 level.object ? std::string() : level.name);
+    levels_.pop_back();
+  }
 
   // Of the value that comes.
   std::string_view name() const {
@@ -93,10 +161,12 @@ class JsonScan {
 
   // As it was written where nothing was masked, so that the same text stays the same text.
   bool emit(std::string_view raw, const std::string& text, const std::string& masked) {
-    if (masked == text)
+    if (masked == text) {
       out_ += raw;
-    else
+    } else {
       append_quoted(out_, masked);
+      ++masked_;
+    }
     return true;
   }
 
@@ -107,17 +177,20 @@ class JsonScan {
     while (at_ < in_.size() && ends.find(in_[at_]) == ends.npos) ++at_;
     const std::string_view raw = in_.substr(begin, at_ - begin);
     const bool number = raw[0] == '-' || (raw[0] >= '0' && raw[0] <= '9');
-    if (number && (all_secret() || mask_.value(name(), raw) == Mask::stars))
+    if (number && (all_secret() || mask_.value(name(), raw) == Mask::stars)) {
       append_quoted(out_, Mask::stars);
-    else
+      ++masked_;
+    } else {
       out_ += raw;
+    }
   }
 
   const Mask& mask_;
   std::string_view in_;
   std::string out_;
-  std::size_t at_ = 0;
+  std::size_t at_ = 0, masked_ = 0;
   std::vector<Level> levels_;
+  Known known_;
 };
 
 }  // namespace

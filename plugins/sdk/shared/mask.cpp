@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "again.hpp"
 #include "hatch/hatch.hpp"
 #include "names.hpp"
 #include "shapes.hpp"
@@ -19,6 +20,8 @@ namespace {
 constexpr std::size_t max_name = 128;
 constexpr std::size_t max_judged = 256;
 constexpr std::size_t max_word_of_rules = 4096;
+constexpr std::size_t min_line = 16, max_line = 1024;  // of lines that are looked for again
+constexpr std::size_t long_text = 8192;                // where that is worth it
 
 bool is_blank(char c) { return c == ' ' || c == '\t'; }
 bool is_line_end(char c) { return c == '\n' || c == '\r'; }
@@ -37,7 +40,9 @@ class MaskScan {
   MaskScan(const MaskRules& rules, std::string_view in) : rules_(rules), in_(in) {}
 
   std::string run() {
+    if (in_.size() >= long_text) lines_.resize(1024);
     while (at_ < in_.size()) {
+      if (!lines_.empty() && at_ >= run_end_ && (at_ == 0 || in_[at_ - 1] == '\n') && known_line()) continue;
       switch (const char c = in_[at_]) {
         case '=':
         case ':':
@@ -78,6 +83,30 @@ class MaskScan {
 
  private:
   bool is(std::size_t at, char c) const { return at < in_.size() && in_[at] == c; }
+
+  // At the begin of a line: one in which nothing was masked before is not read again. Texts repeat themselves, and what
+  // a line becomes depends on nothing around it but where one of these begins.
+  static bool stands_alone(std::string_view line) {
+    return line.find("-----BEGIN ") == line.npos && line.find("://") == line.npos && line[line.size() - 2] != '\\';
+  }
+  bool known_line() {
+    if (line_.size() > 0 && line_.data() + line_.size() == in_.data() + at_ && line_done_ == done_ &&
+        stands_alone(line_))
+      lines_[line_slot_] = line_;
+    line_ = {};
+    const std::string_view rest = in_.substr(at_, max_line);
+    const std::size_t size = rest.find('\n') + 1;  // npos + 1 is 0
+    if (size < min_line) return false;
+    const std::string_view line = rest.substr(0, size);
+    line_slot_ = masking::hash_of(line) % lines_.size();
+    if (lines_[line_slot_] == line) {
+      at_ += size;
+      return true;
+    }
+    line_ = line;
+    line_done_ = done_;
+    return false;
+  }
 
   void replace(std::size_t begin, std::size_t end) {
     out_ += in_.substr(done_, begin - done_);
@@ -323,6 +352,9 @@ class MaskScan {
   std::string_view in_;
   std::string out_;
   std::size_t at_ = 0, done_ = 0, run_end_ = 0;
+  std::vector<std::string_view> lines_;  // in which nothing was masked
+  std::string_view line_;                // that is being read, and may become one of them
+  std::size_t line_slot_ = 0, line_done_ = 0;
 };
 
 bool Mask::secret_name(std::string_view name) const { return MaskScan::judge(rules_, name) >= Says::token; }

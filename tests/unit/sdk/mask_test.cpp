@@ -277,6 +277,67 @@ TEST_CASE("JSON is masked by its members and stays JSON") {
   CHECK(mask.json(mask.json(text)) == shown);
 }
 
+TEST_CASE("what comes again in a long text is masked as where it stands alone") {
+  std::mt19937 random(7);
+  SECTION("lines") {
+    const std::vector<string> lines{
+        "  #3   demo::Shop::work(int)  hatchd-demo+0x3f21\n",
+        "  #12  start_thread  libc.so.6+0x891f5\n",
+        "\"worker-1\" thread 4711, waiting in futex\n",
+        "the password=hunter2 of the shop is wrong\n",
+        "see https://user:secret@example.org/path for more\n",
+        "see https://hooks.slack.com/services/T000/B000/" + made_up(24, alnum) + "\n",
+        "key " + made_up(40, base64) + " was refused\n",
+        "short\n",
+        "\n",
+    };
+    string text, shown;
+    while (text.size() < (64 << 10)) {
+      const string& line = lines[random() % lines.size()];
+      text += line;
+      shown += mask.text(line);
+    }
+    CHECK(mask.text(text) == shown);
+  }
+  SECTION("lines whose meaning lies in the next one") {
+    const string begin = "-----BEGIN RSA PRIVATE KEY-----\n", end = "-----END RSA PRIVATE KEY-----\n";
+    const string certificate = "-----BEGIN CERTIFICATE-----\n", filler(16 << 10, ' ');
+    // A quoted value that goes on in the next line, of which one is harmless.
+    const string open = "a value of the shop, token=\"\\\n", secret = made_up(40, base64) + "\" and so on\n";
+    const string text = open + "\" and so on\n" + open + secret + certificate + "a line between\n" + certificate +
+                        made_up(60, base64) + "\n" + begin + made_up(60, base64) + "\n" + end + filler;
+    CHECK(mask.text(text) == mask.text(text.substr(0, text.size() - filler.size())) + filler);
+  }
+  SECTION("members of JSON") {
+    const string inner =
+        R"x({"function":"demo::Shop::work(int)","offset":17231,"module":"hatchd-demo","tags":["a","b"]})x";
+    const string list = "[" + inner + "," + inner + ",\"a word that is not secret by itself\"]";
+    const std::vector<string> objects{
+        inner,
+        R"({"frames":)" + list + "}",
+        R"({"passwords":)" + list + "}",
+        R"({"credentials":)" + list + "}",
+        R"({"credentials":{"user":)" + inner + "}}",
+        R"({"name":"DB_PASSWORD","value":)" + list + "}",
+        R"({"name":"DB_NAME","value":)" + list + "}",
+        R"({"name":"DB_PASSWORD","value":"something that is long enough to be found again","n":1})",
+        R"({"text":"password=hunter2 and some more text, so that it is long enough","n":[1,2,3]})",
+    };
+    string text = "[", shown = "[";
+    while (text.size() < (64 << 10)) {
+      const string& object = objects[random() % objects.size()];
+      text += (text.size() > 1 ? "," : "") + object;
+      shown += (shown.size() > 1 ? "," : "") + mask.json(object);
+    }
+    CHECK(mask.json(text + "]") == shown + "]");
+  }
+  SECTION("what is no JSON") {
+    string text;
+    while (text.size() < (32 << 10)) text += R"([{"a":"a text of some length, and another one behind it"}}}],)";
+    CHECK(mask.json(text) == mask.text(text));
+  }
+}
+
 TEST_CASE("an operator adds names and words, and lets others stay") {
   const Mask own(hatch::mask_rules_of(
       R"({"keys": ["*_HANDLE", "room"], "patterns": ["acme_????????*"], "allow": ["CSRF_TOKEN", "Build*"], "x": 1})"));
