@@ -2,6 +2,7 @@
 """Measures stack.dump against eu-stack and gdb on the same target in the same run. See README.md."""
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -54,10 +56,48 @@ class Target:
         self.process.stdout.close()
 
 
-def measure(command, target):
-    """One run: wall time, what the target felt, peak memory of the tool."""
+class RunPeak:
+    """The peak memory of the run's process, whose parent is a daemon's plugin process: the kernel's own mark (VmHWM), read
+    every two milliseconds while the run lasts."""
+
+    def __init__(self, daemon):
+        self.plugin = daemon.process("hatchd: plugin stack").pid
+        self.mb = 0.0
+        self.over = threading.Event()
+        self.watcher = threading.Thread(target=self.watch)
+
+    def watch(self):
+        children = pathlib.Path(f"/proc/{self.plugin}/task/{self.plugin}/children")
+        while not self.over.wait(0.002):
+            try:
+                for pid in children.read_text().split():
+                    if pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"hatchd: run "):
+                        mark = re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())
+                        self.mb = max(self.mb, int(mark.group(1)) / 1024) if mark else self.mb
+            except OSError:
+                pass  # it has just ended
+
+    def __enter__(self):
+        self.watcher.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.watcher.join()
+
+
+def measure(command, target, daemon=None):
+    """One run: wall time, what the target felt, peak memory of the tool, or of the daemon's run."""
     time.sleep(0.2)
     target.report()
+    with RunPeak(daemon) if daemon else contextlib.nullcontext() as peak:
+        row = measure_command(command, target)
+    if peak:
+        row["rss_mb"] = peak.mb
+    return row
+
+
+def measure_command(command, target):
     begin = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     errors = process.stderr.read()
@@ -322,7 +362,8 @@ def main():
                     if name == "daemon, first":
                         for table in pathlib.Path(daemon.config["runs"]["directory"], "cache", "stack").iterdir():
                             table.unlink()
-                    measured.setdefault(name, []).append(measure(command, target))
+                    asked = daemon if name.startswith(("daemon", "later")) else None
+                    measured.setdefault(name, []).append(measure(command, target, asked))
             rows = {
                 name: {member: statistics.median(run[member] for run in runs) for member in runs[0]}
                 for name, runs in measured.items()
