@@ -347,14 +347,14 @@ int Host::set_result(std::string_view given) {
     bad_result_ = "more than 64 MiB";
     return -EFBIG;
   }
-  const std::string text = mask_->json(given);
+  std::string text = mask_->json(given);
   if (auto verdict = link::verdict_of(text); !verdict) {
     bad_result_ = verdict.error().detail;
     return -EINVAL;
   }
   if (const int error = send_text("result", {}, text); error < 0) return error;
   has_result_ = true;
-  result_ = text;
+  result_ = std::move(text);
   return 0;
 }
 

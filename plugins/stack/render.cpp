@@ -32,15 +32,47 @@ std::string frame_json(const Frame& frame) {
   return o.json();
 }
 
-// Equal frames are written once and joined: a thousand threads of one pool differ in nothing else.
-std::string frames_json(const ShownThread& thread, const std::vector<std::string>& written) {
-  std::string out = "[";
-  for (const std::uint32_t index : thread.frames) {
-    if (out.size() > 1) out += ',';
-    out += written[index];
+// Puts stacks together from pieces, of which each distinct frame has one. A thousand threads of one pool stand in the
+// same place: the stack before is copied whole where it comes again.
+class Stacks {
+ public:
+  Stacks(const std::vector<std::string>& pieces, char between) : pieces_(pieces), between_(between) {}
+
+  // `number`: appends what stands before a piece.
+  template <class Number>
+  void append(std::string& out, std::span<const std::uint32_t> frames, const Number& number) {
+    if (size_ > 0 && std::equal(frames.begin(), frames.end(), last_.begin(), last_.end())) {
+      const std::size_t begin = out.size();
+      out.append(out, begin_, size_);
+      begin_ = begin;
+      return;
+    }
+    begin_ = out.size();
+    for (std::size_t i = 0; i < frames.size(); ++i) {
+      if (i && between_) out += between_;
+      number(out, i);
+      out += pieces_[frames[i]];
+    }
+    size_ = out.size() - begin_;
+    last_ = frames;
   }
-  return out += ']';
-}
+
+  // Of all the stacks of `process` at most.
+  std::size_t size_of(const ShownProcess& process) const {
+    std::size_t size = 0;
+    for (const ShownThread& thread : process.threads) {
+      size += thread.name.size() + thread.error.size() + 160;
+      for (const std::uint32_t frame : thread.frames) size += pieces_[frame].size() + 8;
+    }
+    return size;
+  }
+
+ private:
+  const std::vector<std::string>& pieces_;
+  char between_;
+  std::span<const std::uint32_t> last_;
+  std::size_t begin_ = 0, size_ = 0;
+};
 
 void add_id(hatch::Array& list, const ShownThread& thread) {
   if (!thread.id.empty())
@@ -49,9 +81,9 @@ void add_id(hatch::Array& list, const ShownThread& thread) {
     list.add(thread.tid);
 }
 
-// The members of one entry of threads[]; with `group` one for all threads that show this stack.
-std::string thread_json(const ShownProcess& process, const std::vector<std::size_t>& members, bool group,
-                        const std::vector<std::string>& written) {
+// One entry of threads[]; with `group` one for all threads that show this stack.
+void append_thread(std::string& out, const ShownProcess& process, const std::vector<std::size_t>& members, bool group,
+                   Stacks& stacks) {
   const ShownThread& thread = process.threads[members.front()];
   hatch::Object o;
   o.add("pid", process.pid);
@@ -74,8 +106,11 @@ std::string thread_json(const ShownProcess& process, const std::vector<std::size
     }
     o.add("count", members.size()).add("ids", ids).add("names", names);
   }
-  const std::string frames = frames_json(thread, written);
-  return o.add("frames", hatch::Raw{frames}).json();
+  o.append_to(out);
+  out.back() = ',';
+  out += "\"frames\":[";
+  stacks.append(out, thread.frames, [](std::string&, std::size_t) {});
+  out += "]}";
 }
 
 std::string state_word(const ShownThread& thread) {
@@ -205,9 +240,11 @@ Answer render_answer(const std::deque<ShownProcess>& shown, const Options& optio
 
     std::vector<std::string> written;
     for (const Frame& frame : process.frames) written.push_back(frame_json(frame));
+    Stacks stacks{written, ','};
+    if (!options.group) threads.reserve(threads.size() + stacks.size_of(process));
     for (const std::vector<std::size_t>& group : group_threads(process, options.group)) {
       if (threads.size() > 1) threads += ',';
-      threads += thread_json(process, group, options.group, written);
+      append_thread(threads, process, group, options.group, stacks);
     }
     all += process.threads.size();
     for (const ShownThread& thread : process.threads) {
@@ -252,15 +289,20 @@ std::string render_text(const std::deque<ShownProcess>& shown, const Answer& ans
       if (frame.inlined) line += "  (inlined)";
       lines.push_back(hatch::printable(line) + "\n");
     }
+    std::vector<std::string> numbers;
+    const auto number = [&](std::string& text, std::size_t frame) {
+      for (char written[32]; numbers.size() <= frame;) {
+        std::snprintf(written, sizeof written, "  #%-3zu ", numbers.size());
+        numbers.emplace_back(written);
+      }
+      text += numbers[frame];
+    };
+    Stacks stacks{lines, 0};
+    if (!options.group) out.reserve(out.size() + stacks.size_of(process));
     for (const std::vector<std::size_t>& group : group_threads(process, options.group)) {
       const ShownThread& thread = process.threads[group.front()];
       out += "\n" + heading(process, group) + "\n";
-      char number[32];
-      for (std::size_t f = 0; f < thread.frames.size(); ++f) {
-        std::snprintf(number, sizeof number, "  #%-3zu ", f);
-        out += number;
-        out += lines[thread.frames[f]];
-      }
+      stacks.append(out, thread.frames, number);
       if (thread.truncated || !thread.error.empty())
         out += "  (" + (thread.error.empty() ? "more frames follow" : hatch::printable(thread.error)) + ")\n";
     }
