@@ -35,6 +35,9 @@ const std::vector<Kind>& kinds() {
 constexpr std::string_view of_kinds[] = {"request",   "expect",      "target", "signal", "argv",
                                          "directory", "environment", "user",   "limits"};
 constexpr std::string_view of_recipes[] = {"title", "description", "params"};
+// What a request itself is asked by (http/body.cpp): a parameter of such a name could never be given.
+constexpr std::string_view of_requests[] = {"target",  "format",  "reason",  "processes",
+                                            "profile", "dry_run", "dry-run", "wait"};
 
 // Where "{name}" begins and ends; "${NAME}" is a variable of the environment, and another thing.
 std::pair<std::size_t, std::size_t> placeholder(std::string_view text) {
@@ -166,6 +169,13 @@ class Check {
     for (const FieldError& error : schema::check(written_parameters(recipe_)))
       fail(at_ + "/params" + (error.pointer.starts_with("/properties") ? error.pointer.substr(11) : error.pointer),
            error.detail);
+    if (const json::object* params = object_of(recipe_, "params"))
+      for (const auto& param : *params)
+        if (std::count(std::begin(of_requests), std::end(of_requests), std::string_view(param.key())) != 0)
+          fail(child(at_ + "/params", std::string_view(param.key())),
+               "is a name that belongs to the request itself, so nobody could give it; write another");
+    if (const json::object* environment = object_of(recipe_, "environment"))
+      for (const auto& variable : *environment) check_variable(variable.key(), variable.value());
     if (const json::object* request = object_of(recipe_, "request")) check_request(*request, at_ + "/request");
     if (const json::object* expect = object_of(recipe_, "expect")) check_expect(*expect, at_ + "/expect");
     if (const json::array* argv = array_of(recipe_, "argv")) check_argv(*argv, at_ + "/argv");
@@ -315,6 +325,19 @@ class Check {
     for (const char* list : {"enum", "examples"})
       if (const json::array* values = array_of(*param, list))
         for (std::size_t i = 0; i < values->size(); ++i) check((*values)[i], child(child(at, list), i));
+  }
+
+  void check_variable(std::string_view name, const json::value& value) {
+    const std::string at = child(at_ + "/environment", name);
+    if (name.empty() || name.find_first_of(std::string_view("=\0", 2)) != name.npos)
+      fail(at, "is no name of a variable: it is not empty, and holds no \"=\"");
+    const json::string* text = value.if_string();
+    if (!text) return;
+    if (text->find('\0') != json::string::npos) fail(at, "holds a NUL byte");
+    const json::object* params = object_of(recipe_, "params");
+    const std::string_view parameter = whole_name(*text);
+    if (parameter == "mark" || (params && params->contains(parameter)))
+      fail(at, "{" + std::string(parameter) + "} may not stand in the environment; write it in argv");
   }
 
   void check_argv(const json::array& argv, const std::string& at) {

@@ -1,6 +1,7 @@
 #include "recipe/recipe.hpp"
 
 #include <boost/json.hpp>
+#include <charconv>
 
 #include "common/follower.hpp"
 #include "common/url.hpp"
@@ -19,7 +20,9 @@ json::object object_of(std::string_view text) {
 
 std::string text_of(const json::value& value) {
   if (const json::string* text = value.if_string()) return {text->data(), text->size()};
-  return json::serialize(value);
+  if (!value.is_double()) return json::serialize(value);
+  char digits[32];  // 0.5: as a person wrote it, not 5E-1
+  return {digits, std::to_chars(digits, digits + sizeof digits, value.get_double()).ptr};
 }
 
 }  // namespace

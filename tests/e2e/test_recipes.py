@@ -95,6 +95,7 @@ def world(tmp_path_factory):
         "web.deadly": {"kind": "signal", "target": "web", "signal": "TERM"},
         "cmd.show": {"kind": "command", "effect": "observe", "params": {"a": text}, "argv": ["/usr/bin/printf", "%s|", "fixed", "{a}"], "environment": {"SHOWN": "yes"}},
         "cmd.count": {"kind": "command", "params": {"a": {"type": "integer"}}, "argv": ["/usr/bin/printf", "%s", "{a}"]},
+        "cmd.share": {"kind": "command", "params": {"a": {"type": "number"}}, "argv": ["/usr/bin/printf", "%s", "{a}"]},
         "cmd.dashed": {"kind": "command", "params": {"a": text}, "argv": ["/usr/bin/printf", "--", "%s", "{a}"]},
         "cmd.environment": {"kind": "command", "target": "web", "argv": ["/usr/bin/env"], "directory": "/tmp", "environment": {"SHOWN": "yes"}},
         "cmd.fails": {"kind": "command", "argv": ["/bin/sh", "-c", "echo said; echo wrong >&2; exit 3"]},
@@ -193,6 +194,7 @@ def test_segments_do_not_climb_and_arguments_are_no_options(world):
         refused = world.run(hatch, {"a": value})
         assert refused.status == 422 and [error["pointer"] for error in refused.json()["errors"]] == ["/a"], refused
     assert succeeded(world.run("cmd.count", {"a": 7}))["output"] == "7"
+    assert succeeded(world.run("cmd.share", {"a": 0.5}))["output"] == "0.5"
     assert succeeded(world.run("cmd.dashed", {"a": "--version"}))["output"] == "--version"
     wrong = world.run("web.put", {"n": "three", "msg": "x"})
     assert wrong.status == 422 and "/n" in wrong.text

@@ -100,6 +100,17 @@ TEST_CASE("what the recipe itself offers for a parameter is fit for its place") 
         "/params/a/default: must be a segment of a path: not empty, \".\" or \"..\"\n");
 }
 
+TEST_CASE("names that nobody can give, and variables that are none") {
+  CHECK(told(R"({"kind": "command", "argv": ["/x", "{target}", "{msg}"], "params": {"target": {}, "msg": {}}})") ==
+        "/params/target: is a name that belongs to the request itself, so nobody could give it; write another\n");
+  CHECK(told(R"({"kind": "command", "argv": ["/x", "{a}"], "params": {"a": {}},
+                 "environment": {"A=B": "x", "": "y", "N": "a\u0000b", "P": "{a}", "J": "{\"a\": 1}", "H": "/x"}})") ==
+        "/environment/A=B: is no name of a variable: it is not empty, and holds no \"=\"\n"
+        "/environment/: is no name of a variable: it is not empty, and holds no \"=\"\n"
+        "/environment/N: holds a NUL byte\n"
+        "/environment/P: {a} may not stand in the environment; write it in argv\n");
+}
+
 TEST_CASE("a signal that there is, by its name, with an effect that is honest") {
   const auto signal = [](const std::string& name, const std::string& effect = "act") {
     return told(R"({"kind": "signal", "target": "web", "signal": ")" + name + R"(", "effect": ")" + effect + R"("})");
