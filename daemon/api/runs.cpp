@@ -74,7 +74,8 @@ Answer list_runs(Api& api, const http::Context& context) {
   }
   http::Response response;
   if (http::format_of(context.request, context.fallback) == http::Format::text) {
-    response = http::text_response(200, list_text(listed.runs));
+    response =
+        http::text_response(200, list_text(listed.runs) + (listed.whole ? "" : "older runs are still being read\n"));
   } else {
     json::object body;
     json::array& entries = body["runs"].emplace_array();

@@ -448,6 +448,17 @@ struct Front {
       if (message->type == "plugin-ended") plugin_ended(message->body);
   }
 
+  // With interrupted runs recorded as such.
+  asio::awaitable<void> read_history() {
+    std::function<void(const runs::Run&)> take = [this](const runs::Run& run) {
+      metrics.run_succeeded_before(metrics_of(run));
+    };
+    const runs::History::Counts read = co_await runner.history().read(std::move(take));
+    log::info("history is read",
+              {{"runs", read.runs}, {"interrupted", read.interrupted}, {"unreadable", read.unreadable}});
+    co_await prune_hourly();
+  }
+
   // Age passes without a run ending.
   asio::awaitable<void> prune_hourly() {
     asio::steady_timer timer(io);
@@ -498,14 +509,8 @@ int serve(link::Channel supervisor, link::Message setup) {
   const config::Audit audit = first->config.audit;
   Front front(io, std::move(supervisor), setup.body, uids, std::move(*first), *disk);
   front.use(audit_of(setup, audit));
-  // History, with interrupted runs recorded as such.
-  const runs::History history = runs::read_history(*disk, [&](const runs::Run& run) {
-    front.store.put(run);
-    front.metrics.run_succeeded_before(metrics_of(run));
-  });
+  front.runner.history().look();
   front.runner.keys().load(std::chrono::system_clock::now());
-  log::info("history is read",
-            {{"runs", history.runs}, {"interrupted", history.interrupted}, {"unreadable", history.unreadable}});
 
   // Listeners: bound by the supervisor, in the order of the configuration.
   for (std::size_t i = 0; i < front.api.listeners.size() && i + 2 < setup.fds.size(); ++i)
@@ -514,7 +519,7 @@ int serve(link::Channel supervisor, link::Message setup) {
 
   // From here on the front answers.
   asio::co_spawn(io, front.obey(), asio::detached);
-  asio::co_spawn(io, front.prune_hourly(), asio::detached);
+  asio::co_spawn(io, front.read_history(), asio::detached);
   front.api.ready = true;
   front.supervisor.send("ready");
   io.run();

@@ -47,6 +47,7 @@ Runner::Runner(asio::any_io_executor executor, Plugins& plugins, Store& store, c
       limits_(limits),
       admission_(limits.admission),
       keys_(disk),
+      history_(executor, store, disk, pool),
       artifacts_(disk, pool, [this](LivePtr live) { return write_record(std::move(live), true); }),
       late_timer_(executor),
       removed_(executor),
@@ -175,6 +176,7 @@ LivePtr Runner::live(const std::string& id) const {
 
 asio::awaitable<Result<Run>> Runner::load(std::string id) {
   if (const LivePtr found = live(id); found && !found->preflight) co_return found->run;
+  co_await history_.have(id);
   const Entry* entry = store_.find(id);
   if (!entry || entry->hatch.empty()) co_return refuse("run-unknown", "there is no such run, or it is no longer kept");
   auto work = [this, id] { return disk_.read_record(id); };
@@ -234,13 +236,26 @@ asio::awaitable<Result<Run>> Runner::remove_artifact(std::string id, std::string
 }
 
 asio::awaitable<Runner::Listed> Runner::list(Store::Query query) {
+  // After a start the history is about to be read: who asks then waits for it, though not for ever.
+  const SteadyTime until = std::chrono::steady_clock::now() + limits_.history;
   Store::Page page = store_.list(query);
+  while (!page.whole && page.ids.size() < query.limit && std::chrono::steady_clock::now() < until) {
+    co_await history_.more(until);
+    Store::Query rest = query;
+    rest.after = page.next;
+    rest.limit = query.limit - page.ids.size();
+    Store::Page more = store_.list(rest);
+    page.ids.insert(page.ids.end(), more.ids.begin(), more.ids.end());
+    page.next = std::move(more.next);
+    page.whole = more.whole;
+  }
   // What is in memory is newer than what is on disk.
   std::map<std::string, Run> known;
   for (const std::string& id : page.ids)
     if (const LivePtr found = live(id)) known.emplace(id, found->run);
   Listed listed;
   listed.next = std::move(page.next);
+  listed.whole = page.whole || page.ids.size() >= query.limit;
   auto work = [this, ids = std::move(page.ids), known = std::move(known)] {
     std::vector<Run> runs;
     for (const std::string& id : ids) {
@@ -270,6 +285,7 @@ asio::awaitable<void> Runner::stop(SteadyTime until) {
 }
 
 asio::awaitable<void> Runner::prune() {
+  if (!history_.whole()) co_return;
   std::vector<std::string> gone = store_.prune(std::chrono::system_clock::now());
   if (gone.empty()) co_return;
   std::erase_if(recent_,

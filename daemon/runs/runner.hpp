@@ -15,6 +15,7 @@
 #include "catalogue/catalogue.hpp"
 #include "runs/admission.hpp"
 #include "runs/artifacts.hpp"
+#include "runs/history.hpp"
 #include "runs/keys.hpp"
 #include "runs/plugins.hpp"
 #include "runs/store.hpp"
@@ -39,6 +40,7 @@ struct Limits {
   std::chrono::milliseconds grace{10000};     // between asking a run to stop and killing it
   std::chrono::milliseconds backstop{10000};  // beyond time limit and grace, when the plugin's process itself hangs
   std::size_t kept = 64 * 1024 * 1024;        // results in memory of runs that are over, since the disk refused them
+  std::chrono::milliseconds history{10000};   // a list waits so long for what is not read back yet
   Admission::Limits admission{};
   std::string more_rights{};  // the command that starts hatchd with more rights; empty: it is a service
 };
@@ -73,10 +75,12 @@ class Runner {
   asio::awaitable<Result<Run>> remove_artifact(std::string id, std::string name);
 
   Keys& keys() { return keys_; }
+  History& history() { return history_; }
 
   struct Listed {
     std::vector<Run> runs;
     std::string next;
+    bool whole = true;  // false: the history is being read still, and what is older is on the next page
   };
   asio::awaitable<Listed> list(Store::Query query);
 
@@ -85,7 +89,7 @@ class Runner {
   asio::awaitable<void> stop(SteadyTime until);
   // Called with every run that is over, but for dry runs.
   void on_end(std::function<void(const Run&)> told) { on_end_ = std::move(told); }
-  // Removes what exceeds the retention.
+  // Removes what exceeds the retention, once it is known what there is.
   asio::awaitable<void> prune();
 
  private:
@@ -121,6 +125,7 @@ class Runner {
   Limits limits_;
   Admission admission_;
   Keys keys_;
+  History history_;
   Artifacts artifacts_;
   bool stopping_ = false, removing_ = false, settling_ = false;
   std::vector<std::string> unsettled_;   // runs whose files are written and not synced

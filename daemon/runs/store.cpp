@@ -2,10 +2,13 @@
 
 #include <algorithm>
 
-#include "base/log.hpp"
-#include "runs/follow.hpp"
-
 namespace hatchd::runs {
+
+namespace {
+
+const std::string newest_id = "7ZZZZZZZZZZZZZZZZZZZZZZZZZ";  // of all that there can be
+
+}  // namespace
 
 void Store::put(const Run& run) {
   Entry& entry = entries_[run.id];
@@ -32,20 +35,45 @@ void Store::forget(const std::string& id) {
   entries_.erase(at);
 }
 
+void Store::expect(std::vector<std::string> ids) { expected_ = std::move(ids); }
+
+bool Store::expects(const std::string& id) const { return std::binary_search(expected_.begin(), expected_.end(), id); }
+
+std::vector<std::string> Store::expected(std::size_t count) const {
+  return {expected_.rbegin(), expected_.rbegin() + static_cast<std::ptrdiff_t>(std::min(count, expected_.size()))};
+}
+
+void Store::arrived(const std::string& id) {
+  const auto at = std::lower_bound(expected_.begin(), expected_.end(), id);
+  if (at != expected_.end() && *at == id) expected_.erase(at);
+}
+
 Store::Page Store::list(const Query& query) const {
   Page page;
+  // What is expected is over: whoever ran it is gone.
+  const bool wants_expected = !query.state || is_over(*query.state);
+  auto first =
+      query.after.empty() ? expected_.end() : std::lower_bound(expected_.begin(), expected_.end(), query.after);
+  const std::string* expected = first == expected_.begin() || !wants_expected ? nullptr : &*--first;
+  const std::string* seen = nullptr;
   auto at = query.after.empty() ? entries_.end() : entries_.lower_bound(query.after);
   while (at != entries_.begin()) {
     const auto& [id, entry] = *--at;
+    if (expected && id < *expected) break;
+    seen = &id;
     if (entry.hatch.empty() || (!query.hatch.empty() && entry.hatch != query.hatch) ||
         (!query.target.empty() && entry.target != query.target) || (query.state && entry.state != *query.state) ||
         (query.visible && !query.visible(entry)))
       continue;
     if (page.ids.size() == query.limit) {
       page.next = page.ids.back();
-      break;
+      return page;
     }
     page.ids.push_back(id);
+  }
+  if (expected) {
+    page.next = seen ? *seen : query.after.empty() ? newest_id : query.after;
+    page.whole = false;
   }
   return page;
 }
@@ -72,42 +100,6 @@ std::vector<std::string> Store::prune(WallTime now) {
   }
   std::sort(gone.begin(), gone.end());
   return gone;
-}
-
-History read_history(const Disk& disk, const std::function<void(Run)>& take) {
-  History history;
-  for (const std::string& id : disk.ids()) {
-    if (!disk.tidy(id)) continue;
-    ++history.runs;
-    std::uint64_t size = 0;
-    auto run = disk.read_record(id, &size);
-    if (!run) {
-      ++history.unreadable;
-      Run unreadable;
-      unreadable.id = id;
-      unreadable.state = State::crashed;
-      unreadable.effect = schema::Effect::disrupt;
-      take(std::move(unreadable));
-      continue;
-    }
-    disk.tidy_artifacts(*run);
-    if (!is_over(run->state)) {
-      ++history.interrupted;
-      run->state = State::crashed;
-      run->error = Problem{"run-crashed", "hatchd ended while the run was under way"};
-      run->finished = rfc3339(std::chrono::system_clock::now());
-      disk.mend(id, events_file);
-      if (auto written = disk.write_record(*run, true); !written)
-        log::warning("an interrupted run could not be recorded", {{"run", id}, {"problem", written.error().detail}});
-    } else if (disk.tidy_result(*run)) {
-      if (auto written = disk.write_record(*run, true); !written)
-        log::warning("a result that is lost is still in its record",
-                     {{"run", id}, {"problem", written.error().detail}});
-    }
-    run->record_bytes = size;
-    take(std::move(*run));
-  }
-  return history;
 }
 
 }  // namespace hatchd::runs

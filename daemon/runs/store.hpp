@@ -1,5 +1,5 @@
 // The index of all runs: what lists, filters and retention need to know about each, in memory; the records themselves
-// stay on disk (disk.hpp). Used by the event loop alone, never blocks.
+// stay on disk (disk.hpp), and history.hpp reads them back after a start. Used by the event loop alone, never blocks.
 #pragma once
 
 #include <functional>
@@ -52,8 +52,17 @@ class Store {
   struct Page {
     std::vector<std::string> ids;  // newest first
     std::string next;              // `after` of the next page; "": this is the last
+    bool whole = true;             // false: it ends where a run is expected
   };
   Page list(const Query& query) const;
+
+  // Runs that are on disk and not read yet, sorted by id. A list ends before the first of them, since what it is, nobody
+  // knows yet; what is under way is never among them.
+  void expect(std::vector<std::string> ids);
+  bool expects(const std::string& id) const;
+  bool expects_any() const { return !expected_.empty(); }
+  std::vector<std::string> expected(std::size_t count) const;  // the newest of them
+  void arrived(const std::string& id);                         // it was read, or is not there
 
   // Forgets what exceeds the bounds and names it, oldest first, so that its folder is removed.
   std::vector<std::string> prune(WallTime now);
@@ -64,14 +73,7 @@ class Store {
   std::map<std::string, Entry> entries_;                         // by id, which is by time
   std::map<std::pair<std::string, std::string>, Ids> by_place_;  // hatch and target → ids of runs that are over
   std::uint64_t bytes_ = 0;
+  std::vector<std::string> expected_;  // the newest last
 };
-
-// Reads the history back at start: tidies each folder, and records runs that were under way as crashed, because
-// whoever ran them is gone. A folder whose record cannot be read stays for a person to look at, until retention reaches
-// it: it is a run of no hatch, which is never shown. Each run is handed to `take`, the oldest first. Blocks.
-struct History {
-  std::size_t runs = 0, interrupted = 0, unreadable = 0;
-};
-History read_history(const Disk& disk, const std::function<void(Run)>& take);
 
 }  // namespace hatchd::runs

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures how quick the list of runs is when there are very many. See README.md."""
+"""Measures how quick a start and the list of runs are when there are very many. See README.md."""
 
 import argparse
 import json
@@ -68,7 +68,15 @@ def main():
                     os.chown(path, owner.st_uid, owner.st_gid)
         began = time.monotonic()
         daemon.start()
-        print(f"started in {time.monotonic() - began:.1f} s")
+        print(f"answers after {time.monotonic() - began:.2f} s")
+        daemon.get("/v1/runs?limit=50")
+        print(f"lists the newest after {time.monotonic() - began:.2f} s")
+        state = daemon.run("stack.dump", {"target": "demo"}).json()["state"]
+        print(f"a stack dump has {state} after {time.monotonic() - began:.2f} s")
+        path = "/v1/runs?hatch=nothing.there"
+        while path:
+            path = daemon.get(path).json()["next"]
+        print(f"knows its history after {time.monotonic() - began:.2f} s")
         front = daemon.process("hatchd: front")
         print(f"front: {int(front.status()['VmRSS'].split()[0]) / 1024:.0f} MB")
         middle = ulid(int(time.time() * 1000) - options.runs * 5_000, 0)

@@ -5,7 +5,7 @@
 #include "catch.hpp"
 #include "folder.hpp"
 #include "runs/follow.hpp"
-#include "runs/store.hpp"
+#include "runs/history.hpp"
 
 using namespace hatchd;
 using namespace hatchd::runs;
@@ -74,7 +74,8 @@ TEST_CASE("the torn end of a run's events is cut at start, when the run is recor
   REQUIRE(disk.append(run.id, events_file, whole, true));
   REQUIRE(disk.append(run.id, events_file, whole.substr(0, whole.size() - 3), false));
   State state{};
-  read_history(disk, [&](const Run& read) { state = read.state; });
+  History::Counts counts;
+  state = read_back(disk, run.id, counts)->state;
   CHECK(state == State::crashed);
   CHECK(std::filesystem::file_size(folder.path / run.id / events_file) == whole.size());
 }

@@ -4,6 +4,7 @@
 
 #include "catch.hpp"
 #include "folder.hpp"
+#include "runs/history.hpp"
 
 using namespace hatchd;
 using namespace hatchd::runs;
@@ -11,12 +12,13 @@ namespace fs = std::filesystem;
 
 namespace {
 
-struct Read : History {
+struct Read : History::Counts {
   std::vector<Run> runs;
 };
 Read history_of(const Disk& disk) {
   Read read;
-  static_cast<History&>(read) = read_history(disk, [&](Run run) { read.runs.push_back(std::move(run)); });
+  for (const std::string& id : disk.ids())
+    if (auto run = read_back(disk, id, read)) read.runs.push_back(std::move(*run));
   return read;
 }
 
