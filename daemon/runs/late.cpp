@@ -33,15 +33,15 @@ asio::awaitable<void> Runner::write_late() {
     boost::system::error_code ignored;  // time is up, or stop() wants a last attempt
     if (!stopping_) co_await late_timer_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
     pause = std::min(2 * pause, longest_pause);
-    while (!late_.empty()) {
-      const std::string id = late_.begin()->first;
-      const Late late = late_.begin()->second;
+    // Each of them: one that can never be written, such as a folder that somebody took away, keeps no other back.
+    const std::map<std::string, Late> refused = late_;
+    for (const auto& [id, late] : refused) {
       if (store_.find(id)) {  // otherwise it was pruned meanwhile
         late.live->run.stored = late.stored;
         const auto written = co_await write_record(late.live, true);
         if (!written) {
           late.live->run.stored = false;
-          break;
+          continue;
         }
         store_.put(late.live->run);
         log::info("a run is recorded at last", {{"run", id}});

@@ -587,6 +587,27 @@ TEST_CASE("a last record that the disk refuses is tried again until it is writte
   CHECK(record->has_result);
 }
 
+TEST_CASE("a last record that can never be written keeps no other back") {
+  House house;
+  std::vector<std::filesystem::path> in_the_way;
+  house.acts = {[&](FakeRun& run) {
+    in_the_way.push_back(house.folder.path / run.id / "run.json.tmp");
+    std::filesystem::create_directory(in_the_way.back());
+    return succeed(run);
+  }};
+  const Run first = house.run_to_end(house.order()), second = house.run_to_end(house.order());
+  REQUIRE(in_the_way.size() == 2);
+  CHECK_FALSE(first.stored);
+  CHECK_FALSE(second.stored);
+  std::filesystem::remove(in_the_way[1]);
+  const auto limit = std::chrono::steady_clock::now() + 20s;
+  house.io.restart();
+  while (house.disk.read_record(second.id)->state != State::succeeded && std::chrono::steady_clock::now() < limit)
+    house.io.run_one_for(100ms);
+  CHECK(house.disk.read_record(second.id)->state == State::succeeded);
+  CHECK(house.disk.read_record(first.id)->state == State::queued);
+}
+
 TEST_CASE("a run that says more at once than a run may is heard no more") {
   House house;
   house.acts = {[](FakeRun& run) {
