@@ -12,6 +12,7 @@
 
 #include "common/child.hpp"
 #include "common/entry.hpp"
+#include "common/news.hpp"
 #include "common/url.hpp"
 #include "hatch/log.hpp"
 
@@ -54,13 +55,6 @@ bool looks_like_a_log(const std::string& path) {
          name.ends_with(".out");
 }
 
-std::size_t count_of(std::string_view text, std::string_view wanted) {
-  std::size_t count = 0;
-  for (std::size_t at = text.find(wanted); at != std::string_view::npos; at = text.find(wanted, at + wanted.size()))
-    ++count;
-  return count;
-}
-
 json::object log_of(const hatch::Run& run) {
   const auto* extension = static_cast<const hatch::LogExtension*>(run.extension("log/1"));
   if (!extension || extension->size < sizeof *extension) return {};
@@ -100,14 +94,6 @@ std::vector<std::string> journal_of(const hatch::Run& run, const json::value& wh
   }
   argv.insert(argv.end(), pids.begin(), pids.end());  // several of one field: any of them
   return argv;
-}
-
-// Of an address what may be shown: its query may hold a key.
-std::string shown(const std::string& url) {
-  std::string out = url.substr(0, url.find('?'));
-  const std::size_t scheme = out.find("://"), at = out.rfind('@');
-  if (scheme != std::string::npos && at != std::string::npos && at > scheme) out.erase(scheme + 3, at - scheme - 2);
-  return out;
 }
 
 }  // namespace
@@ -179,7 +165,7 @@ void Follower::add_configured(const hatch::Run& run) {
       for (const auto& header : headers->get_object())
         if (const json::string* value = header.value().if_string())
           source.request.headers.push_back(std::string(header.key()) + ": " + std::string(*value));
-    where = shown(url);
+    where = shown_url(url);
   } else {
     for (std::uint32_t i = 0; const hatch_process& process : run.processes()) {
       if (process.main) {
@@ -205,6 +191,7 @@ void Follower::add_configured(const hatch::Run& run) {
   Followed& followed = sources_.emplace_back();
   followed.where = where;
   followed.is_program = log.contains("command");
+  followed.from_now = log.contains("journal");
   followed.remote = std::make_unique<Remote>(source);
 }
 
@@ -282,31 +269,37 @@ bool Follower::grown_file(Followed& file) {
   return grew;
 }
 
-bool Follower::stands_in(const Followed& followed) const {
-  return news_of(followed).find(wanted_) != std::string_view::npos;
-}
-
-std::string_view Follower::news_of(const Followed& followed) const {
-  std::string_view news = followed.content();
-  for (std::size_t i = 0; i < followed.before; ++i) {
-    const std::size_t at = news.find(wanted_);
-    if (at == std::string_view::npos) return {};
-    news.remove_prefix(at + wanted_.size());
-  }
-  return news;
+std::string_view Follower::news_of(const Followed& followed, std::string& room) {
+  if (!followed.remote) return followed.text;
+  const Remote& remote = *followed.remote;
+  const std::string_view text = remote.text();
+  if (!followed.may_be_old) return text;
+  if (!followed.was_asked) return {};
+  // A program that goes on: what came behind that.
+  if (followed.is_program && remote.answers() == followed.before_answers && !remote.is_whole())
+    return text.substr(std::min(followed.before_end - std::min(followed.before_end, remote.forgotten()), text.size()));
+  // One that was asked again. A piece of a line would look like another one.
+  room = news(followed.before, remote.is_whole() ? text : text.substr(0, text.rfind('\n') + 1));
+  return room;
 }
 
 void Follower::begin(const hatch::Run& run, bool unique) {
   for (Followed& followed : sources_)
     if (followed.remote) followed.remote->begin();
   for (Followed& followed : sources_) {
-    if (!followed.remote || (unique && !followed.is_program)) continue;
+    if (!followed.remote || followed.from_now || (unique && !followed.is_program)) continue;
+    const Remote& remote = *followed.remote;
     const Clock::time_point end = Clock::now() + (unique ? first_lines : first_round);
-    while (!followed.remote->has_round() && followed.remote->fd() >= 0 && Clock::now() < end) {
-      (void)run.wait(followed.remote->fd(), POLLIN, pace);
+    while (remote.answers() == 0 && remote.fd() >= 0 && Clock::now() < end) {
+      (void)run.wait(remote.fd(), POLLIN, pace);
       (void)followed.remote->receive();
     }
-    followed.before = count_of(followed.content(), wanted_);
+    if (unique) continue;
+    followed.may_be_old = true;
+    followed.was_asked = followed.is_program || remote.answers() > 0;
+    followed.before = remote.text();
+    followed.before_end = remote.forgotten() + remote.text().size();
+    followed.before_answers = remote.answers();
   }
 }
 
@@ -317,14 +310,16 @@ std::vector<Reported> Follower::look(const hatch::Run& run, Clock::time_point be
   waited_ = std::min(within_.value_or(limit), std::max(run.remaining() - 500ms, std::chrono::milliseconds(500)));
   Clock::time_point until = Clock::now() + waited_, grew = Clock::now();
   bool found = false;
+  std::string room;
   for (;;) {
     bool more = false;
     for (Followed& followed : sources_) {
       if (!grow(followed)) continue;
       more = true;
       grew = Clock::now();
-      if (!stands_in(followed)) continue;
-      followed.entry = entry_around(news_of(followed), wanted_);  // now: the next answer may not have it any more
+      const std::string_view news = news_of(followed, room);
+      if (news.find(wanted_) == std::string_view::npos) continue;
+      followed.entry = entry_around(news, wanted_);  // now: the next answer may not have it any more
       if (followed.found_ms >= 0) continue;
       followed.found_ms = std::chrono::duration<double, std::milli>(grew - begun).count();
       if (!std::exchange(found, true)) until = std::min(until, grew + elsewhere);
@@ -352,9 +347,12 @@ std::vector<std::string> Follower::places() const {
 
 std::vector<std::string> Follower::blind() const {
   std::vector<std::string> all = blind_;
-  for (const Followed& followed : sources_)
-    if (followed.remote && !followed.remote->trouble().empty())
-      all.push_back(followed.where + ": " + followed.remote->trouble());
+  for (const Followed& followed : sources_) {
+    if (!followed.remote) continue;
+    if (followed.may_be_old && !followed.was_asked)
+      all.push_back(followed.where + ": it could not be asked beforehand, so nobody knows what of its answers is new");
+    if (!followed.remote->trouble().empty()) all.push_back(followed.where + ": " + followed.remote->trouble());
+  }
   return all;
 }
 

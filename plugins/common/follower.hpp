@@ -36,8 +36,8 @@ class Follower {
   void add_open_files(const hatch::Run& run);
 
   // To be called before it is done. `unique`: the text can stand nowhere yet, so a program has half a second to begin;
-  // otherwise programs and servers are asked once beforehand (at most 2 s), and what they say then does not count. Throws
-  // hatch::Cancelled.
+  // otherwise programs and servers are asked once beforehand (at most 2 s), and what they say then does not count
+  // (news.hpp). Of one that cannot be asked, nothing counts. Throws hatch::Cancelled.
   void begin(const hatch::Run& run, bool unique);
 
   // Waits until the text stands in one of them, or the time is over: that of the configuration ("within"), else `limit`
@@ -58,22 +58,26 @@ class Follower {
     std::string where;
     stack::UniqueFd file;  // this or remote
     std::unique_ptr<Remote> remote;
-    bool is_program = false;  // of the configuration; the journal's needs no time to begin
+    bool is_program = false;  // of the configuration
+    bool from_now = false;    // says nothing that is older: the journal's
     dev_t device = 0;
     ino_t inode = 0;
     off_t at = 0;
-    std::string text;        // what was added to the file, the last of it
-    std::size_t before = 0;  // how often the text stood there already
+    std::string text;  // what was added to the file, the last of it
     double found_ms = -1;
     std::string entry{};  // as it stood there when it was found
-    const std::string& content() const { return remote ? remote->text() : text; }
+
+    // What a program or a server said before it was done.
+    bool may_be_old = false;  // the text may have stood there before
+    bool was_asked = false;   // and it is known what did
+    std::string before{};
+    std::size_t before_end = 0, before_answers = 0;
   };
   void add_configured(const hatch::Run& run);
   void add_file(std::string where, stack::UniqueFd fd);
   static bool grow(Followed& file);
   static bool grown_file(Followed& file);
-  bool stands_in(const Followed& followed) const;
-  std::string_view news_of(const Followed& followed) const;  // what counts of it
+  static std::string_view news_of(const Followed& followed, std::string& room);  // what counts of it
 
   std::string wanted_;
   std::vector<Followed> sources_;

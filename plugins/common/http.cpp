@@ -6,6 +6,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include "common/url.hpp"
 #include "hatch/hatch.hpp"
 
 namespace common {
@@ -69,7 +70,8 @@ HttpResponse send(const HttpRequest& request, std::chrono::milliseconds limit, c
   const CURLcode done = curl_easy_perform(c);
   if (done == CURLE_ABORTED_BY_CALLBACK) throw hatch::Cancelled{};
   if (done != CURLE_OK)
-    throw hatch::Failure(request.method + " " + request.url + ": " + (*problem ? problem : curl_easy_strerror(done)));
+    throw hatch::Failure(request.method + " " + shown_url(request.url) + ": " +
+                         (*problem ? problem : curl_easy_strerror(done)));
   curl_off_t total_us = 0;
   const char* type = nullptr;
   curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &response.status);

@@ -29,8 +29,9 @@ constexpr std::size_t max_kept = 512 * 1024, max_frame = 64 * 1024, max_tail = 4
 constexpr auto pause_between = 1s;
 constexpr auto request_limit = 5s;
 
-// What the helper tells: text, the end of a round, trouble in that round.
-enum class Kind : char { text = 't', round = 'r', trouble = 'p' };
+// What the helper tells: text, trouble, the end of a round, and of one that came to nothing.
+enum class Kind : char { text = 't', trouble = 'p', round = 'r', void_round = 'v' };
+enum class Round { answered, failed, nobody_listens };
 struct Head {
   Kind kind;
   std::uint32_t size;
@@ -79,12 +80,11 @@ std::string last_line(std::string_view text) {
   return std::string(text.substr(begin == std::string_view::npos ? 0 : begin + 1).substr(0, 500));
 }
 
-// False: nobody listens any more.
-bool run_program(const std::vector<std::string>& argv, const Teller& teller) {
+Round run_program(const std::vector<std::string>& argv, const Teller& teller) {
   Child child{{argv, bare_environment()}};
   std::string tail;
   for (char piece[16 * 1024];;) {
-    if (!teller.wait(child.output(), -1)) return false;
+    if (!teller.wait(child.output(), -1)) return Round::nobody_listens;
     const ssize_t n = ::read(child.output(), piece, sizeof piece);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) break;
@@ -98,13 +98,16 @@ bool run_program(const std::vector<std::string>& argv, const Teller& teller) {
     const std::string said = last_line(tail);
     teller.tell(Kind::trouble, argv.front() + " ended with " + ending(status) + (said.empty() ? "" : ": " + said));
   }
-  return true;
+  return Round::answered;  // whatever its status: grep(1) has one for "nothing there"
 }
 
-// The texts of a JSON answer, a line each, as people and logs write them: \" and \n are JSON's own.
+// The texts and numbers of a JSON answer, a line each, as people and logs write them: \" and \n are JSON's own. Numbers
+// are often what tells one entry from another: an id, a time.
 void add_texts(const json::value& value, std::string& out) {
   if (const json::string* text = value.if_string())
     (out += std::string_view(*text)) += '\n';
+  else if (value.is_number())
+    (out += json::serialize(value)) += '\n';
   else if (const json::array* array = value.if_array())
     for (const json::value& element : *array) add_texts(element, out);
   else if (const json::object* object = value.if_object())
@@ -120,26 +123,28 @@ std::string text_of(const std::string& body) {
   return out;
 }
 
-bool ask_server(const HttpRequest& request, const Teller& teller) {
+Round ask_server(const HttpRequest& request, const Teller& teller) {
   const HttpResponse response = send(request, request_limit, [&] { return !teller.listened(); });
   if (response.status / 100 == 2)
     teller.tell(Kind::text, text_of(response.body));
   else
     teller.tell(Kind::trouble, "the server answered " + std::to_string(response.status));
-  return true;
+  return response.status / 100 == 2 || response.status == 404 ? Round::answered : Round::failed;
 }
 
 [[noreturn]] void serve(const Source& source, int out) {
   const Teller teller{out};
   for (;;) {
+    Round round = Round::failed;
     try {
-      if (!(source.is_program() ? run_program(source.argv, teller) : ask_server(source.request, teller))) break;
+      round = source.is_program() ? run_program(source.argv, teller) : ask_server(source.request, teller);
+      if (round == Round::nobody_listens) break;
     } catch (const hatch::Cancelled&) {
       break;
     } catch (const std::exception& error) {
       teller.tell(Kind::trouble, error.what());
     }
-    teller.tell(Kind::round, {});
+    teller.tell(round == Round::answered ? Kind::round : Kind::void_round, {});
     if (!teller.wait(-1, static_cast<int>(std::chrono::milliseconds(pause_between).count()))) break;
   }
   ::_exit(0);
@@ -225,15 +230,23 @@ bool Remote::take_frame() {
   }
   if (buffer_.size() < sizeof head + head.size) return false;
   const std::string_view bytes{buffer_.data() + sizeof head, head.size};
-  if (std::exchange(anew_, false)) text_.clear();
+  if (std::exchange(anew_, false)) {
+    text_.clear();
+    forgotten_ = 0;
+  }
   switch (head.kind) {
     case Kind::text:
       text_ += bytes;
-      if (text_.size() > max_kept) text_.erase(0, text_.size() - max_kept);
+      if (text_.size() > max_kept) {  // by whole lines: a piece of one would look like another
+        const std::size_t end = text_.find('\n', text_.size() - max_kept);
+        const std::size_t much = end < text_.size() - max_kept / 2 ? end + 1 : text_.size() - max_kept;
+        text_.erase(0, much);
+        forgotten_ += much;
+      }
       break;
     case Kind::trouble: trouble_of_round_ = bytes; break;
-    case Kind::round:
-      ++rounds_;
+    case Kind::round: ++answers_; [[fallthrough]];
+    case Kind::void_round:
       trouble_ = std::exchange(trouble_of_round_, {});
       anew_ = true;
       break;

@@ -31,10 +31,13 @@ class Remote {
   // Takes what came. True: the text has changed.
   bool receive();
 
-  // What the program printed, of one that was started again since it was last started; the texts of what the server answered last.
-  // The last 512 KiB.
+  // What the program printed, of one that was started again since it was last started; the texts and numbers of what the server
+  // answered last. The last 512 KiB.
   const std::string& text() const { return text_; }
-  bool has_round() const { return rounds_ > 0; }  // the program has ended once, the server has answered once
+  bool is_whole() const { return anew_; }               // the program has ended, the server's answer is all there
+  std::size_t forgotten() const { return forgotten_; }  // bytes in front of text() that there was no room for
+  // How often the program has ended, the server has said what it has: 2xx, or 404. Not counted is what failed otherwise.
+  std::size_t answers() const { return answers_; }
   // What went wrong the last time that it was done with asking, a sentence; empty: nothing. A new try that is still under
   // way takes nothing back.
   const std::string& trouble() const { return trouble_; }
@@ -44,7 +47,7 @@ class Remote {
 
   stack::UniqueFd go_, from_;
   std::string buffer_, text_, trouble_, trouble_of_round_;
-  std::size_t rounds_ = 0;
+  std::size_t answers_ = 0, forgotten_ = 0;
   bool anew_ = false;  // what comes next belongs to a new round
 };
 

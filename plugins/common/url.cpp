@@ -56,4 +56,12 @@ std::string fill_url(std::string_view url, const std::function<std::optional<std
   return out;
 }
 
+std::string shown_url(std::string_view url) {
+  std::string out{url.substr(0, url.find_first_of("?#"))};
+  const std::size_t scheme = out.find("://"), host = scheme == out.npos ? 0 : scheme + 3;
+  const std::size_t at = out.substr(0, out.find('/', host)).rfind('@');
+  if (at != out.npos && at >= host) out.erase(host, at + 1 - host);
+  return out;
+}
+
 }  // namespace common

@@ -1,4 +1,4 @@
-// Values in fixed places of a URL: whole segments of its path and whole values of its query.
+// URLs: values in fixed places of them (whole segments of the path, whole values of the query), and showing them.
 #pragma once
 
 #include <functional>
@@ -14,5 +14,8 @@ std::string percent_encoded(std::string_view text);
 // `value` says what a whole segment or query value ("{name}") stands for; nullopt: it stays as it is written. Throws
 // hatch::Failure for a segment that would change the path: empty, "." or "..".
 std::string fill_url(std::string_view url, const std::function<std::optional<std::string>(std::string_view)>& value);
+
+// Of an address what may be shown: without user and password, and without the query, which may hold a key.
+std::string shown_url(std::string_view url);
 
 }  // namespace common

@@ -121,7 +121,8 @@ hatch::Result run_http(hatch::Run& run) {
     complain(wrong, "its body does not hold \"" + *in_body + "\"");
   if (expect.contains("json") && expect.at("json").is_object())
     check_json(expect.at("json").get_object(), recipe, response, wrong);
-  result.step("request", response.ms, true, request.method + " " + request.url);
+  const std::string sent = request.method + " " + common::shown_url(request.url);
+  result.step("request", response.ms, true, sent);
 
   std::string arrival;
   if (log) {
@@ -138,8 +139,8 @@ hatch::Result run_http(hatch::Run& run) {
   if (!response.type.empty()) result.add("type", response.type);
   result.add("body", response.body.substr(0, max_shown));
   if (response.cut || response.body.size() > max_shown) result.add("body_cut", true);
-  const std::string said = request.method + " " + request.url + " answered " + std::to_string(response.status) +
-                           " in " + std::to_string(static_cast<long>(response.ms)) + " ms";
+  const std::string said = sent + " answered " + std::to_string(response.status) + " in " +
+                           std::to_string(static_cast<long>(response.ms)) + " ms";
   if (wrong.empty()) return result.verdict(said + arrival + ".");
   result.verdict(said + ", but that is not all that was expected: " + wrong + ".");
   throw hatch::Failure("not as expected: " + wrong).with(std::move(result));

@@ -50,8 +50,12 @@ class Tracker(http.server.BaseHTTPRequestHandler):
         self.server.asked.append(self.path)
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self.answer(401, b"no")
-        wanted = urllib.parse.parse_qs(query).get("query", [urllib.parse.unquote(path.rsplit("/", 1)[1])])[0]
+        asked = urllib.parse.parse_qs(query)
+        wanted = asked.get("query", [urllib.parse.unquote(path.rsplit("/", 1)[1])])[0]
         found = [event for event in self.server.events if wanted in event]
+        if "newest" in asked:  # no more than so many, each with an id
+            numbered = [{"message": event, "id": 1000 + i} for i, event in enumerate(self.server.events) if wanted in event]
+            found = numbered[: -1 - int(asked["newest"][0]) : -1]
         return self.answer(200, json.dumps({"events": found}).encode())
 
     def answer(self, status, body):
@@ -94,6 +98,7 @@ def world():
             token = {"Authorization": "Bearer ${E2E_TRACKER_TOKEN}"}
             logs = {
                 "tracked": {"url": base + "/search?limit=5&query={mark}", "headers": token},
+                "newest": {"url": base + "/search?newest=2&query={mark}", "headers": token, "within": "20s"},
                 "by-path": {"url": base + "/find/{mark}", "headers": token},
                 "refused": {"url": base + "/search?query={mark}", "headers": {"Authorization": "Bearer wrong"}, "within": "3s"},
                 "asked": {"command": ["/bin/grep", "-F", "--", "{mark}", str(spool)]},
@@ -110,7 +115,7 @@ def world():
                     "kind": "http", "target": name, "params": {"msg": text},
                     "request": {"url": base + "/raise", "form": {"msg": "{msg}"}}, "expect": {"log": "{msg}"},
                 }
-                for name in ("tracked", "asked", "followed")
+                for name in ("tracked", "newest", "asked", "followed", "refused")
             }  # fmt: skip
             recipes["tracked.mark"] = {
                 "kind": "http", "target": "tracked", "request": {"url": base + "/raise", "form": {"msg": "{mark}"}}, "expect": {"log": "{mark}"},
@@ -190,6 +195,17 @@ def test_nobody_is_asked_where_nothing_is_to_be_found(world):
 def test_recipes_look_there_too_and_old_text_does_not_count(world, target):
     answer = result(world.run(f"{target}.raise", {"msg": "needle"}))  # stands there already, and now once more
     assert len(answer["reported"]) == 1 and "needle" in answer["reported"][0]["text"]
+
+
+def test_a_server_that_answers_the_newest_ones_only_shows_the_new_one(world):
+    for _ in range(4):  # the first of them fill what it answers
+        answer = result(world.run("newest.raise", {"msg": "needle"}))
+        assert [each["text"] for each in answer["reported"]] == ["needle"]
+
+
+def test_where_nobody_knows_what_is_new_nothing_is_found(world):
+    answer = world.run("refused.raise", {"msg": "needle"})
+    assert answer.status == 424 and "nobody knows what of its answers is new" in answer.json()["detail"], answer
 
 
 def test_recipes_have_a_mark_of_their_own(world):

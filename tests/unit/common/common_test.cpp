@@ -2,7 +2,10 @@
 
 #include "common/entry.hpp"
 #include "common/follower.hpp"
+#include "common/http.hpp"
+#include "common/news.hpp"
 #include "common/url.hpp"
+#include "hatch/hatch.hpp"
 
 TEST_CASE("an entry of a log is its traceback and what introduces it") {
   const std::string log =
@@ -49,4 +52,50 @@ TEST_CASE("what is filled into an address stays one segment or one value") {
   CHECK_THROWS(fill("http://h/{mark}", ".."));
   CHECK_THROWS(fill("http://h/{mark}", ""));
   CHECK(fill("", "x").empty());
+}
+
+TEST_CASE("an address is shown without what may be secret") {
+  CHECK(common::shown_url("https://user:pass@h:81/a/@b?key=secret@x#f") == "https://h:81/a/@b");
+  CHECK(common::shown_url("https://h?key=secret") == "https://h");
+  CHECK(common::shown_url("https://a@b@h/c") == "https://h/c");
+  CHECK(common::shown_url("user:pass@h/x@y") == "h/x@y");
+  CHECK(common::shown_url("").empty());
+  // Nobody listens there, at port 0 nobody can.
+  for (const char* url :
+       {"http://user:pass@127.0.0.1:0/find?key=secret", "http://u:secret@127.0.0.1:x/?secret", "secret"})
+    try {
+      (void)common::send({"GET", url, "", "", {}}, std::chrono::seconds(20), [] { return false; });
+      FAIL("was answered");
+    } catch (const hatch::Failure& failure) {
+      const std::string said = failure.what();
+      CAPTURE(said);
+      CHECK((url == std::string("secret") || said.find("secret") == said.npos));
+      CHECK((said.find("pass@") == said.npos && said.starts_with("GET ")));
+    }
+}
+
+TEST_CASE("what is new of an answer is told by what tells entries apart") {
+  using common::news;
+  CHECK(news("", "a\nb\n") == "a\nb\n");
+  CHECK(news("a\nb\n", "a\nb\n").empty());
+  CHECK(news("a\nb\n", "").empty());
+  // As many as before, since the server answers the newest two: first or last, the id in front of the message or behind it.
+  CHECK(news("N\n2\nN\n1\n", "N\n3\nN\n2\n") == "N\n3\n");
+  CHECK(news("N\n1\nN\n2\n", "N\n2\nN\n3\n") == "N\n3\n");
+  CHECK(news("2\nN\n1\nN\n", "3\nN\n2\nN\n") == "3\nN\n");
+  CHECK(news("1\nN\n2\nN\n", "2\nN\n3\nN\n").find("N\n") != std::string::npos);
+  // All are other ones.
+  CHECK(news("1\nN\n", "2\nN\n") == "2\n");  // not known: the first may have got a new number
+  CHECK(news("at 1: N\nat 2: N\n", "at 3: N\nat 4: N\n") == "at 3: N\nat 4: N\n");
+  // Old ones that only fell out, were moved or counted up.
+  CHECK(news("N\n3\nN\n2\nN\n1\n", "N\n3\nN\n2\n").empty());
+  CHECK(news("took 5\nN1\nN2\nN3\n", "took 7\nN3\nN1\nN2\n") == "took 7\n");
+  CHECK(news("N\nseen 4 times\n", "N\nseen 5 times\n") == "seen 5 times\n");
+  // Nothing tells them apart: their number counts.
+  CHECK(news("N\nN\n", "N\nN\nN\n") == "N\n");
+  CHECK(news("N\nN\n", "N\nN\n").empty());
+  // A large answer takes no time that grows with its square.
+  std::string many;
+  for (int i = 0; i < 100'000; ++i) many += (i % 3 ? "N\n" : std::to_string(i) + "\n");
+  CHECK(news(many, "new N\n" + many) == "new N\n");
 }
