@@ -121,7 +121,8 @@ class Checker {
   void format(const json::object&, const json::value& value, const std::string& at, unsigned) {
     if (!value.is_string() || !known_format(value.get_string()))
       fail(at,
-           "must be one of \"duration\", \"name\", \"hatch-id\", \"absolute-path\", \"uri\", \"argument\", "
+           "must be one of \"duration\", \"name\", \"hatch-id\", \"absolute-path\", \"uri\", \"server-url\", "
+           "\"argument\", "
            "\"plain-argument\", \"path-segment\"");
   }
   void effect(const json::object& schema, const json::value& value, const std::string& at, unsigned) {

@@ -1,6 +1,7 @@
 // The formats that are checked. Each is one row: its name, its test, and what a person should have written.
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include "base/clock.hpp"
 #include "schema/words.hpp"
@@ -49,6 +50,35 @@ bool is_uri(std::string_view text) {
   return holds(text.substr(0, colon), in_scheme) && holds(text.substr(colon + 1), in_rest);
 }
 
+// What stands behind the host of one URL, from "://" on, is no port.
+bool has_wrong_port(std::string_view rest) {
+  std::string_view host = rest.substr(0, rest.find_first_of("/?#"));
+  if (host.find('@') == host.npos) host = rest;  // or a password with a slash
+  if (const std::size_t at = host.rfind('@'); at != host.npos) host.remove_prefix(at + 1);
+  host = host.substr(0, host.find_first_of("/?#"));
+  if (host.starts_with('[')) host.remove_prefix(std::min(host.find(']'), host.size()));
+  const std::size_t colon = host.rfind(':');
+  const std::string_view port = host.substr(colon == host.npos ? host.size() : colon + 1);
+  unsigned number = 1;
+  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
+  return !port.empty() && (error != std::errc() || end != port.data() + port.size() || number < 1 || number > 65535);
+}
+
+// SCHEME://[USER[:PASSWORD]@]HOST[:PORT]…, or several with ";" between them. Only ports are looked at: what else there is
+// differs by scheme.
+bool is_server_url(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t scheme = text.find("://");
+    if (scheme == text.npos) return false;
+    text.remove_prefix(scheme + 3);
+    const std::size_t next = text.find("://"), border = text.substr(0, next).rfind(';');
+    const std::size_t end = next == text.npos || border == text.npos ? text.size() : border;
+    if (has_wrong_port(text.substr(0, end))) return false;
+    text.remove_prefix(end);
+  }
+  return true;
+}
+
 // execve(2): a string that ends with a NUL byte, of 32 pages at most with it.
 bool is_argument(std::string_view text) { return text.size() < 131'072 && text.find('\0') == text.npos; }
 
@@ -72,6 +102,10 @@ constexpr std::array formats{
            "must be a hatch id such as \"stack.dump\": two lower-case words with a dot between"},
     Format{"absolute-path", is_absolute_path, "must be an absolute path"},
     Format{"uri", is_uri, "must be a URI such as \"smtp://127.0.0.1:25\""},
+    Format{"server-url", is_server_url,
+           "must have a port from 1 to 65535 or none behind the host, as in \"smtp://127.0.0.1:25\"; : / ? # and @ "
+           "within a "
+           "user or password are written %3A %2F %3F %23 and %40"},
     Format{"argument", is_argument, "must be fit for an argument of a program: less than 128 KiB without a NUL byte"},
     Format{"plain-argument", is_plain_argument,
            "must be fit for an argument of a program: less than 128 KiB without a NUL byte, and not beginning with "

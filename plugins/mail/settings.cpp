@@ -13,7 +13,7 @@ namespace json = boost::json;
 const char* const profile_schema = R"json({
   "type": "object",
   "properties": {
-    "url": { "type": "string", "minLength": 8, "maxLength": 1000, "pattern": "^(smtps?|smtp[+](tls|ssl|starttls)|submissions?|mx)://[^\\s]+$",
+    "url": { "type": "string", "minLength": 8, "maxLength": 1000, "pattern": "^(smtps?|smtp[+](tls|ssl|starttls)|submissions?|mx)://[^\\s]+$", "format": "server-url",
       "description": "The mail server: smtp://HOST[:PORT] (STARTTLS where it is offered), smtps://HOST (TLS at once), or mx://DOMAIN for the mail exchangers of a domain.",
       "examples": ["smtp://127.0.0.1:25"] },
     "user": { "type": "string", "maxLength": 255 },
@@ -45,7 +45,7 @@ const char* const profile_schema = R"json({
       "description": "Where the message must turn up, so that mail.send can wait for it.",
       "properties": {
         "maildir": { "type": "string", "format": "absolute-path" },
-        "imap": { "type": "string", "minLength": 8, "maxLength": 1000, "pattern": "^imaps?://[^\\s]+$", "description": "imap://HOST (STARTTLS where it is offered) or imaps://HOST" },
+        "imap": { "type": "string", "minLength": 8, "maxLength": 1000, "pattern": "^imaps?://[^\\s]+$", "format": "server-url", "description": "imap://HOST (STARTTLS where it is offered) or imaps://HOST" },
         "user": { "type": "string", "maxLength": 255 },
         "password": { "type": "string", "maxLength": 4096, "secret": true },
         "tls": { "type": "string", "enum": ["auto", "none", "starttls", "implicit"], "default": "auto" },
@@ -214,7 +214,7 @@ Server server_of(std::string_view url) {
   } else {
     server.host = rest.substr(0, std::min(port, rest.size()));
   }
-  if (port != rest.npos) {
+  if (port != rest.npos && port + 1 < rest.size()) {
     const std::string_view digits = rest.substr(port + 1);
     unsigned number = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);

@@ -107,14 +107,17 @@ def test_profiles_of_mail_and_queue_that_do_not_fit(folder):
   "mail": { "profiles": {
     "web": { "url": "http://mail.example.org", "from": "a@example.org", "to": ["b@example.org"] },
     "typo": { "url": "smtp://mail.example.org", "form": "a@example.org", "to": ["b@example.org"] },
-    "open": { "url": "smtp://mail.example.org", "from": "a@example.org", "tls": "sometimes" } } },
+    "open": { "url": "smtp://mail.example.org", "from": "a@example.org", "tls": "sometimes" },
+    "port": { "url": "smtp://me:hunter2@mail.example.org:65536", "from": "a@example.org", "to": ["b@example.org"] },
+    "inbox": { "url": "smtp://h", "from": "a@b", "to": ["c@d"], "arrival": { "imap": "imaps://h:0" } } } },
   "queue": { "profiles": {
     "stream": { "kind": "kafka" },
     "kindless": { "broker": "redis://h" },
     "typo": { "kind": "celery", "brokr": "redis://h" },
     "web": { "kind": "celery", "broker": "http://user:hunter2@h" },
     "number": { "kind": "redis", "url": 5 },
-    "hurry": { "kind": "rabbitmq", "url": "amqp://h", "timeout": "soon" } } } } }""",
+    "hurry": { "kind": "rabbitmq", "url": "amqp://h", "timeout": "soon" },
+    "port": { "kind": "celery", "broker": "sentinel://a:26379;sentinel://b:70000", "result": "redis://h:0" } } } } }""",
     )
     done = check(file)
     assert done.returncode == 1
@@ -124,12 +127,16 @@ def test_profiles_of_mail_and_queue_that_do_not_fit(folder):
         "4: /plugins/mail/profiles/typo/from": "is required",
         "5: /plugins/mail/profiles/open/to": "is required",
         "5: /plugins/mail/profiles/open/tls": "starttls",
-        "7: /plugins/queue/profiles/stream/kind": 'no plugin serves "kafka"; there are: celery, rabbitmq, redis',
-        "8: /plugins/queue/profiles/kindless/kind": "is required; there are: celery, rabbitmq, redis",
-        "9: /plugins/queue/profiles/typo/brokr": 'did you mean "broker"',
-        "10: /plugins/queue/profiles/web/broker": "amqp",
-        "11: /plugins/queue/profiles/number/url": "must be a string",
-        "12: /plugins/queue/profiles/hurry/timeout": "30s",
+        "6: /plugins/mail/profiles/port/url": "a port from 1 to 65535",
+        "7: /plugins/mail/profiles/inbox/arrival/imap": "a port from 1 to 65535",
+        "9: /plugins/queue/profiles/stream/kind": 'no plugin serves "kafka"; there are: celery, rabbitmq, redis',
+        "10: /plugins/queue/profiles/kindless/kind": "is required; there are: celery, rabbitmq, redis",
+        "11: /plugins/queue/profiles/typo/brokr": 'did you mean "broker"',
+        "12: /plugins/queue/profiles/web/broker": "amqp",
+        "13: /plugins/queue/profiles/number/url": "must be a string",
+        "14: /plugins/queue/profiles/hurry/timeout": "30s",
+        "15: /plugins/queue/profiles/port/broker": "a port from 1 to 65535",
+        "15: /plugins/queue/profiles/port/result": "a port from 1 to 65535",
     }
     lines = [line for line in done.stderr.splitlines() if line.startswith(str(file))]
     for place, remedy in wanted.items():

@@ -12,7 +12,7 @@ using queue::Watch;
 using queue::amqp::Event;
 
 constexpr const char* profile = R"(
-  "url": {"type": "string", "secret": true, "pattern": "^(amqp|amqps|pyamqp)://.*$", "description": "amqp:// or amqps://."},
+  "url": {"type": "string", "secret": true, "pattern": "^(amqp|amqps|pyamqp)://.*$", "format": "server-url", "description": "amqp:// or amqps://."},
   "queue": {"type": "string", "maxLength": 200, "description": "A queue of the app's: how long it is, and who consumes it."},
   "queues": {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}, "description": "Others that a caller may name by the parameter \"queue\"."})";
 

@@ -4,8 +4,8 @@
 namespace {
 
 constexpr const char* profile = R"(
-  "broker": {"type": "string", "secret": true, "pattern": "^(redis|rediss|redis\\+socket|sentinel|amqp|amqps|pyamqp)://.*$", "description": "redis://, rediss://, redis+socket://, sentinel://, amqp:// or amqps://, as in Celery's broker_url."},
-  "result": {"type": "string", "secret": true, "pattern": "^(redis|rediss|redis\\+socket|sentinel|rpc)://.*$", "description": "redis://… or rpc://, as in Celery's result_backend. Without it: rpc:// for RabbitMQ, the broker itself for Redis."},
+  "broker": {"type": "string", "secret": true, "pattern": "^(redis|rediss|redis\\+socket|sentinel|amqp|amqps|pyamqp)://.*$", "format": "server-url", "description": "redis://, rediss://, redis+socket://, sentinel://, amqp:// or amqps://, as in Celery's broker_url."},
+  "result": {"type": "string", "secret": true, "pattern": "^(redis|rediss|redis\\+socket|sentinel|rpc)://.*$", "format": "server-url", "description": "redis://… or rpc://, as in Celery's result_backend. Without it: rpc:// for RabbitMQ, the broker itself for Redis."},
   "queue": {"type": "string", "default": "celery", "minLength": 1, "maxLength": 200, "description": "The queue to ping."},
   "queues": {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}, "description": "Others that a caller may name by the parameter \"queue\"."},
   "tasks": {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}, "description": "Tasks of the app that a caller may name by the parameter \"task\"."},

@@ -14,7 +14,7 @@ using queue::redis::Client;
 using queue::redis::Reply;
 
 constexpr const char* profile = R"(
-  "url": {"type": "string", "secret": true, "pattern": "^(redis|rediss|redis\\+socket|sentinel)://.*$", "description": "redis://, rediss://, redis+socket:// or sentinel://."},
+  "url": {"type": "string", "secret": true, "pattern": "^(redis|rediss|redis\\+socket|sentinel)://.*$", "format": "server-url", "description": "redis://, rediss://, redis+socket:// or sentinel://."},
   "queue": {"type": "string", "maxLength": 200, "description": "A list, stream or sorted set whose length to tell."},
   "queues": {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}, "description": "Others that a caller may name by the parameter \"queue\"."},
   "key_prefix": {"type": "string", "default": "hatchd:ping:", "maxLength": 100, "description": "What the ping's own keys begin with: the user of Redis needs to write these alone."},

@@ -43,8 +43,8 @@ const Row rows[] = {
     {"{'oneOf': []}", "/oneOf: must be a list of schemas"},
     {"{'anyOf': [{}, 3]}", "/anyOf/1: must be a schema, which is an object"},
     {"{'format': 'email'}",
-     "/format: must be one of 'duration', 'name', 'hatch-id', 'absolute-path', 'uri', 'argument', 'plain-argument', "
-     "'path-segment'"},
+     "/format: must be one of 'duration', 'name', 'hatch-id', 'absolute-path', 'uri', 'server-url', 'argument', "
+     "'plain-argument', 'path-segment'"},
     {"{'secret': 'yes'}", "/secret: must be true or false"},
     {"{'type': 'integer', 'default': 'x'}", "/default: does not satisfy its own schema: must be an integer"},
     {"{'items': {'type': 'integer'}, 'default': [1, 'x']}",

@@ -79,6 +79,15 @@ const Row rows[] = {
     {"{'format': 'uri'}", "'smtp://127.0.0.1:25'", ""},
     {"{'format': 'uri'}", "'127.0.0.1:25'", ": must be a URI such as 'smtp://127.0.0.1:25'"},
     {"{'format': 'uri'}", "'http://a b'", ": must be a URI such as 'smtp://127.0.0.1:25'"},
+    {"{'format': 'server-url'}", "'smtp://h'", ""},
+    {"{'format': 'server-url'}", "'smtp://h:1'", ""},
+    {"{'format': 'server-url'}", "'redis://h:/0'", ""},
+    {"{'format': 'server-url'}", "'amqp://u:p@h:65535/v@x:0'", ""},
+    {"{'format': 'server-url'}", "'redis+socket:///run/r:0'", ""},
+    {"{'format': 'server-url'}", "'sentinel://a:26379;sentinel://b;sentinel://[::1]:9'", ""},
+    {"{'format': 'server-url'}", "'smtp://u:p;x@h:25'", ""},
+    {"{'format': 'server-url'}", "'smtp://u:0/x@h:25'", ""},
+    {"{'format': 'server-url'}", "'redis://[::1]/0'", ""},
     {"{'format': 'argument'}", "'-x y'", ""},
     {"{'format': 'argument'}", "'a\\u0000b'",
      ": must be fit for an argument of a program: less than 128 KiB without a NUL byte"},
@@ -201,4 +210,16 @@ TEST_CASE("a name that is far from every declared one earns no suggestion, a ver
   CHECK(errors[0].detail == "unknown; there are: \"pid\"");
   json::value close = json::object{{"pdi", 1}};
   CHECK(validate(schema, close)[0].detail == "unknown; did you mean \"pid\"? There are: \"pid\"");
+}
+
+TEST_CASE("an address whose port is none is refused with what would be right") {
+  for (const char* url : {"smtp://h:0", "smtp://h:65536", "smtp://h:99999999999999", "smtp://u:p@h:x",
+                          "sentinel://a;sentinel://b:70000", "redis://[::1]:0/0", "amqp://h:5672 /", "h:25"}) {
+    CAPTURE(url);
+    const json::object schema{{"format", "server-url"}};
+    json::value value(url);
+    const auto errors = hatchd::schema::validate(schema, value);
+    REQUIRE(errors.size() == 1);
+    CHECK(errors[0].detail.starts_with("must have a port from 1 to 65535 or none behind the host"));
+  }
 }
