@@ -12,11 +12,11 @@
 
 namespace mail {
 
-// The parameters of both hatches.
+// What a caller asks for.
 struct Wish {
   std::string from = "profile", network = "hatchd", sender;
   std::vector<std::string> to;
-  std::string subject, text;
+  std::string subject = "Test message", text;
   bool send = true;
 };
 

@@ -81,9 +81,9 @@ hatch::Result ready(hatch::Run& run, const Wish& wish) {
 
 }  // namespace
 
-hatch::Result Send::run(hatch::Run& run) { return work(run, {from, network, sender, to, subject, msg, true}); }
-hatch::Result Send::preflight(hatch::Run& run) { return ready(run, {from, network, sender, to, subject, msg, true}); }
-hatch::Result Check::run(hatch::Run& run) { return work(run, {from, network, sender, to, "Test message", "", false}); }
-hatch::Result Check::preflight(hatch::Run& run) { return ready(run, {from, network, sender, to, "", "", false}); }
+hatch::Result Send::run(hatch::Run& run) { return work(run, wish); }
+hatch::Result Send::preflight(hatch::Run& run) { return ready(run, wish); }
+hatch::Result Check::run(hatch::Run& run) { return work(run, wish); }
+hatch::Result Check::preflight(hatch::Run& run) { return ready(run, wish); }
 
 }  // namespace mail

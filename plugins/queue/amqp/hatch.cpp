@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "queue/amqp/client.hpp"
-#include "queue/frame/settings.hpp"
+#include "queue/frame/ping.hpp"
 
 namespace {
 
@@ -47,25 +47,13 @@ class LoopBack {
 
  private:
   void open() {
-    report_.add("kind", "rabbitmq");
-    report_.add("worker", nullptr);
-    report_.add("workers", hatch::Array{});
     const queue::Setting url =
-        settings_.address("url", {"AMQP_URL", "RABBITMQ_URL", "CLOUDAMQP_URL", "CELERY_BROKER_URL"});
-    if (queue_.empty()) queue_ = settings_.text("queue");
-    if (!queue_.empty()) settings_.allow("queue", queue_, settings_.text("queue"), "queues");
-    if (queue_.empty())
-      report_.add("queue", nullptr);
-    else
-      report_.add("queue", queue_);
-    if (url.text.empty())
-      throw Trouble(settings_.from_target() ? "the target's environment has no AMQP_URL" : "the profile has no \"url\"",
-                    "add \"url\": \"amqp://…\" to the profile, or use from=target");
+        queue::open_loop_back(report_, settings_, "rabbitmq", queue_,
+                              {"AMQP_URL", "RABBITMQ_URL", "CLOUDAMQP_URL", "CELERY_BROKER_URL"}, "amqp://…");
     const queue::amqp::Access access = queue::amqp::access_of(queue::parse_url(url.text), settings_.tls());
     report_.secret(access.password);
     shown_ = access.shown;
-    report_.add("settings", hatch::Object{}.add(
-                                "url", hatch::Object{}.add("value", report_.clean(shown_)).add("origin", url.origin)));
+    queue::add_address(report_, shown_, url);
     client_ = std::make_unique<queue::amqp::Client>(access, watch_, patience_, report_);
     report_.add("server", report_.clean(client_->broker()));
   }
@@ -143,38 +131,16 @@ class LoopBack {
 };
 
 struct RabbitPing {
-  static constexpr hatch::About about{
-      .id = "queue.ping",
-      .title = "Send a message through RabbitMQ and back",
-      .documentation =
-          "Connects, logs in and opens the virtual host as the app does, publishes a message to an exclusive queue of "
-          "its "
-          "own, waits for the broker's confirm and consumes it. With a queue of the app's, how long it is and how many "
-          "consume it.\n\nThe exclusive queue is gone with the connection; nothing else is made.",
-      .effect = hatch::Effect::act,
-      .target = hatch::Target::optional,
-      .flags = HATCH_ENVIRONMENT,
-      .timeout = std::chrono::seconds{30},
-      .kind = "rabbitmq",
-      .capabilities = {"sys_admin"},
-      .requirements = {"network/1"},
-  };
+  static constexpr hatch::About about = queue::about_ping(
+      "rabbitmq", "Send a message through RabbitMQ and back",
+      "Connects, logs in and opens the virtual host as the app does, publishes a message to an exclusive queue of its "
+      "own, waits for the broker's confirm and consumes it. With a queue of the app's, how long it is and how many "
+      "consume it.\n\nThe exclusive queue is gone with the connection; nothing else is made.");
+  static constexpr const char* which_queue = "A queue of the app's to look at: the profile's own, or one that it lists";
 
-  queue::Source source;
   std::string queue_name;
 
-  void params(auto& p) {
-    source.params(p);
-    p.optional("queue", queue_name, "A queue of the app's to look at: the profile's own, or one that it lists")
-        .length(0, 200);
-  }
-
-  hatch::Result run(hatch::Run& run) { return ping(run, false); }
-  hatch::Result preflight(hatch::Run& run) { return ping(run, true); }
-
- private:
-  hatch::Result ping(hatch::Run& run, bool look_only) {
-    const queue::Settings settings(run, source);
+  hatch::Result ping(hatch::Run& run, const queue::Settings& settings, bool look_only) const {
     return LoopBack(run, settings, queue_name).perform(look_only);
   }
 };
@@ -186,4 +152,5 @@ const char* schema() {
 
 }  // namespace
 
-HATCH_PLUGIN_CONFIGURED("queue-rabbitmq", "1.0.0", "RabbitMQ, there and back", nullptr, schema(), RabbitPing)
+HATCH_PLUGIN_CONFIGURED("queue-rabbitmq", "1.0.0", "RabbitMQ, there and back", nullptr, schema(),
+                        queue::PingHatch<RabbitPing>)

@@ -1,5 +1,6 @@
 // queue.ping, kind celery: a task through broker, worker and result back end, and back.
 #include "queue/celery/ping.hpp"
+#include "queue/frame/ping.hpp"
 
 namespace {
 
@@ -17,42 +18,23 @@ constexpr const char* profile = R"(
   "control_wait": {"type": "string", "format": "duration", "default": "1s", "description": "How long workers have to say what they do."})";
 
 struct CeleryPing {
-  static constexpr hatch::About about{
-      .id = "queue.ping",
-      .title = "Send a task through broker, worker and result back end, and back",
-      .documentation =
-          "Sends celery.accumulate, which every worker of Celery has and which returns its arguments, through the real "
-          "queue, and waits for its result; beside it every worker is asked what it does. The answer says which part "
-          "does not work: broker, login, queue, consumers, workers, the task, the result back end.\n\n"
-          "Leaves nothing behind: the task expires when the wait is over and is taken back where it still lies, keys "
-          "and queues of its own are removed. It costs a worker a few milliseconds and shows in its log.\n\n"
-          "task=NAME sends a task of the app's own, msg as its argument; the profile lists which.",
-      .effect = hatch::Effect::act,
-      .target = hatch::Target::optional,
-      .flags = HATCH_ENVIRONMENT,
-      .timeout = std::chrono::seconds{30},
-      .kind = "celery",
-      .capabilities = {"sys_admin"},
-      .requirements = {"network/1"},
-  };
+  static constexpr hatch::About about = queue::about_ping(
+      "celery", "Send a task through broker, worker and result back end, and back",
+      "Sends celery.accumulate, which every worker of Celery has and which returns its arguments, through the real "
+      "queue, and waits for its result; beside it every worker is asked what it does. The answer says which part "
+      "does not work: broker, login, queue, consumers, workers, the task, the result back end.\n\n"
+      "Leaves nothing behind: the task expires when the wait is over and is taken back where it still lies, keys "
+      "and queues of its own are removed. It costs a worker a few milliseconds and shows in its log.\n\n"
+      "task=NAME sends a task of the app's own, msg as its argument; the profile lists which.");
+  static constexpr const char* which_queue = "Which queue: the profile's own, or one that it lists";
 
-  queue::Source source;
   std::string queue_name, task, message;
 
   void params(auto& p) {
-    source.params(p);
-    p.optional("queue", queue_name, "Which queue: the profile's own, or one that it lists").length(0, 200);
     p.optional("task", task, "A task of the app that the profile lists; celery.accumulate without it").length(0, 200);
     p.optional("msg", message, "A text that the task is given as its last argument").length(0, 1000);
   }
-
-  hatch::Result run(hatch::Run& run) { return ping(run, false); }
-  // As far as it goes without sending anything: broker, login, result back end, queue.
-  hatch::Result preflight(hatch::Run& run) { return ping(run, true); }
-
- private:
-  hatch::Result ping(hatch::Run& run, bool look_only) {
-    const queue::Settings settings(run, source);
+  hatch::Result ping(hatch::Run& run, const queue::Settings& settings, bool look_only) const {
     return queue::celery::ping(run, settings, {queue_name, task, message, look_only});
   }
 };
@@ -64,4 +46,5 @@ const char* schema() {
 
 }  // namespace
 
-HATCH_PLUGIN_CONFIGURED("queue-celery", "1.0.0", "A task through Celery and back", nullptr, schema(), CeleryPing)
+HATCH_PLUGIN_CONFIGURED("queue-celery", "1.0.0", "A task through Celery and back", nullptr, schema(),
+                        queue::PingHatch<CeleryPing>)

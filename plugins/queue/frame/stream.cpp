@@ -135,7 +135,8 @@ int connect_socket(const Place& place, const Watch& watch, std::string& address)
   }
   if (error != 0)
     throw Trouble("the name " + place.host + " is not found: " + ::gai_strerror(error),
-                  "is the name right, and does it resolve where hatchd runs?");
+                  "is the name right, and does it resolve where hatchd runs? hatchd's own resolv.conf and hosts "
+                  "count, also with network=target");
   const std::unique_ptr<addrinfo, FreeAddresses> list{found};
   std::string tried;
   int count = 0;

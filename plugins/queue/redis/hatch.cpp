@@ -2,7 +2,7 @@
 #include <charconv>
 #include <cmath>
 
-#include "queue/frame/settings.hpp"
+#include "queue/frame/ping.hpp"
 #include "queue/redis/client.hpp"
 
 namespace {
@@ -81,28 +81,15 @@ class LoopBack {
   Watch soon() const { return watch_.within(patience_); }
 
   void open() {
-    report_.add("kind", "redis");
-    report_.add("worker", nullptr);
-    report_.add("workers", hatch::Array{});
-    const queue::Setting url = settings_.address("url", {"REDIS_URL", "REDISCLOUD_URL", "CELERY_BROKER_URL"});
-    if (queue_.empty()) queue_ = settings_.text("queue");
-    if (!queue_.empty()) settings_.allow("queue", queue_, settings_.text("queue"), "queues");
-    if (queue_.empty())
-      report_.add("queue", nullptr);
-    else
-      report_.add("queue", queue_);
-    if (url.text.empty())
-      throw Trouble(
-          settings_.from_target() ? "the target's environment has no REDIS_URL" : "the profile has no \"url\"",
-          "add \"url\": \"redis://…\" to the profile, or use from=target");
+    const queue::Setting url = queue::open_loop_back(report_, settings_, "redis", queue_,
+                                                     {"REDIS_URL", "REDISCLOUD_URL", "CELERY_BROKER_URL"}, "redis://…");
     const queue::redis::Access access =
         queue::redis::access_of(queue::parse_urls(url.text), settings_.tls(), settings_.text("sentinel_master"),
                                 settings_.text("sentinel_password"));
     report_.secret(access.password);
     report_.secret(access.sentinel_password);
     shown_ = access.shown;
-    report_.add("settings", hatch::Object{}.add(
-                                "url", hatch::Object{}.add("value", report_.clean(shown_)).add("origin", url.origin)));
+    queue::add_address(report_, shown_, url);
     client_.emplace(access, soon(), &report_);
   }
 
@@ -232,40 +219,18 @@ class LoopBack {
 };
 
 struct RedisPing {
-  static constexpr hatch::About about{
-      .id = "queue.ping",
-      .title = "Send a list and a stream through Redis and back",
-      .documentation =
-          "Connects and logs in as the app does, pushes and pops an element of a list of its own, adds and reads an "
-          "entry "
-          "of a stream of its own, and tells how replication and persistence stand. With a queue of the app's, how "
-          "long "
-          "it is; of a stream also who reads it and how far behind.\n\n"
-          "Its own keys are removed, and expire within a minute should the run be killed.",
-      .effect = hatch::Effect::act,
-      .target = hatch::Target::optional,
-      .flags = HATCH_ENVIRONMENT,
-      .timeout = std::chrono::seconds{30},
-      .kind = "redis",
-      .capabilities = {"sys_admin"},
-      .requirements = {"network/1"},
-  };
+  static constexpr hatch::About about = queue::about_ping(
+      "redis", "Send a list and a stream through Redis and back",
+      "Connects and logs in as the app does, pushes and pops an element of a list of its own, adds and reads an entry "
+      "of a stream of its own, and tells how replication and persistence stand. With a queue of the app's, how long it "
+      "is; of a stream also who reads it and how far behind.\n\n"
+      "Its own keys are removed, and expire within a minute should the run be killed.");
+  static constexpr const char* which_queue =
+      "A key of the app's whose length to tell: the profile's own, or one that it lists";
 
-  queue::Source source;
   std::string queue_name;
 
-  void params(auto& p) {
-    source.params(p);
-    p.optional("queue", queue_name, "A key of the app's whose length to tell: the profile's own, or one that it lists")
-        .length(0, 200);
-  }
-
-  hatch::Result run(hatch::Run& run) { return ping(run, false); }
-  hatch::Result preflight(hatch::Run& run) { return ping(run, true); }
-
- private:
-  hatch::Result ping(hatch::Run& run, bool look_only) {
-    const queue::Settings settings(run, source);
+  hatch::Result ping(hatch::Run& run, const queue::Settings& settings, bool look_only) const {
     return LoopBack(run, settings, queue_name).perform(look_only);
   }
 };
@@ -277,4 +242,4 @@ const char* schema() {
 
 }  // namespace
 
-HATCH_PLUGIN_CONFIGURED("queue-redis", "1.0.0", "Redis, there and back", nullptr, schema(), RedisPing)
+HATCH_PLUGIN_CONFIGURED("queue-redis", "1.0.0", "Redis, there and back", nullptr, schema(), queue::PingHatch<RedisPing>)
