@@ -47,7 +47,7 @@ def test_every_set_of_rights_is_documented():
     assert documented()["same-user"] <= 2.0, "the one that needs no capability"
 
 
-@pytest.mark.parametrize("rights", ["", "observe-only", "same-user", "full"])
+@pytest.mark.parametrize("rights", ["", "observe-only", "same-user", "full", "journal"])
 def test_units_are_valid_and_hardened(image, rights):
     if rights:
         for unit in ("hatchd.service", "hatchd@.service"):
