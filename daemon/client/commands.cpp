@@ -68,7 +68,14 @@ int ask_about(const Client& client, const std::string& id, const Fields& params)
   if (!hatch || !hatch->is_object())
     return report({"connection-broken", client.endpoint.name() + " does not answer like hatchd"}, client.options,
                   client.screen);
-  if (effect_of(hatch->get_object(), params) != schema::Effect::disrupt) return succeeded;
+  const boost::json::object& described = hatch->get_object();
+  if (effect_of(described, params) != schema::Effect::disrupt) return succeeded;
+  // Nobody is asked for leave to do what is not done anyway.
+  if (!flag_of(described, "enabled", true)) {
+    report({"hatch-disabled", id + " is off: " + text_of(described, "why_not"), {}, text_of(described, "remedy")},
+           client.options, client.screen);
+    return not_allowed;
+  }
 
   const std::string on = client.options.target.empty() ? "its target" : client.options.target;
   if (!client.screen.can_ask)

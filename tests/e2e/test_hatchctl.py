@@ -226,6 +226,16 @@ def test_a_disrupt_hatch_asks(disrupting):
     assert len(json.loads(disrupting.ctl("runs", "--json").stdout)["runs"]) == 2
 
 
+def test_nobody_is_asked_about_a_hatch_that_is_off(demo):
+    with Daemon(demo.pid, {"hatches": {"stack.dump": {"effect": "disrupt"}}}) as daemon:
+        for arguments in ((), ("--yes",)):
+            off = daemon.ctl("run", "stack.dump", *arguments)
+            assert off.returncode == NOT_ALLOWED and "hatch-disabled" in off.stderr and '"enabled": true' in off.stderr, off
+            assert "--yes" not in off.stderr
+        code, shown, _ = on_a_terminal(daemon, b"y\n", "run", "stack.dump")
+        assert code == NOT_ALLOWED and "[y/N]" not in shown and "is off" in shown
+
+
 def test_colour_only_on_a_terminal(daemon):
     code, shown, _ = on_a_terminal(daemon, b"", "run", "stack.dump", "pause=sideways")
     assert code == USAGE and "\x1b[31mrefused (params-invalid)" in shown
