@@ -111,7 +111,7 @@ class Supervisor {
     auto worker = worker_program();
     if (!worker) return tl::unexpected(worker.error());
     worker_ = *worker;
-    auto identities = choose_identities(service_.config.users);
+    auto identities = choose_identities(service_.config.users, service_.config.runs.directory + "/runs");
     if (!identities) return tl::unexpected(identities.error());
     identities_ = *identities;
     if (identities_.transient)

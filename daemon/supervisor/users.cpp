@@ -58,7 +58,7 @@ std::set<uid_t> ids_in_use() {
 
 }  // namespace
 
-Result<Identities> choose_identities(const config::Users& users) {
+Result<Identities> choose_identities(const config::Users& users, const std::string& runs) {
   Identities chosen;
   const auto held = rights::capabilities();
   if (!std::binary_search(held.begin(), held.end(), std::string("setuid")) ||
@@ -68,7 +68,12 @@ Result<Identities> choose_identities(const config::Users& users) {
   const std::array<std::pair<const std::string*, Identity*>, 3> all{
       {{&users.front, &chosen.front}, {&users.targets, &chosen.targets}, {&users.plugins, &chosen.plugins}}};
   std::set<uid_t> used;
-  uid_t candidate = first_transient + std::random_device{}() % (last_transient - first_transient + 1);
+  // The front is whom it was the last time, as with DynamicUser=: the runs are its own already.
+  struct stat before {};
+  const bool known = ::lstat(runs.c_str(), &before) == 0 && before.st_uid >= first_transient &&
+                     before.st_uid <= last_transient && before.st_gid == before.st_uid;
+  uid_t candidate =
+      known ? before.st_uid : first_transient + std::random_device{}() % (last_transient - first_transient + 1);
   for (const auto& [name, identity] : all) {
     if (const passwd* entry = ::getpwnam(name->c_str())) {
       if (entry->pw_uid == 0)
@@ -100,23 +105,24 @@ namespace {
 constexpr int max_depth = 16;
 
 // By descriptors all the way: the folder is another user's, who may swap any name in it while we look. A file with a
-// second name is left alone; it may be somebody's from elsewhere.
+// second name is left alone; it may be somebody's from elsewhere. A folder comes after what is in it: so one that is theirs
+// needs no look inside, which counts where there are a hundred thousand. Of `path` itself the folders in it are looked at.
 Result<void> give_entry(int parent, const char* name, const Identity& identity, int depth) {
-  const UniqueFd entry{::openat(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)};
   struct stat info {};
+  const auto theirs = [&] { return info.st_uid == *identity.uid && info.st_gid == *identity.gid; };
+  if (depth < max_depth && ::fstatat(parent, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && theirs()) return {};
+  const UniqueFd entry{::openat(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)};
   if (!entry || ::fstat(entry.get(), &info) != 0) return {};  // a link, a socket, or gone: nothing of ours
   const bool folder = S_ISDIR(info.st_mode);
   if (!folder && (!S_ISREG(info.st_mode) || info.st_nlink != 1)) return {};
-  if ((info.st_uid != *identity.uid || info.st_gid != *identity.gid) &&
-      ::fchown(entry.get(), *identity.uid, *identity.gid) != 0)
-    return refuse("internal", std::string(name) + ": chown: " + errno_text(errno));
-  if (!folder || depth == 0) return {};
-  const std::unique_ptr<DIR, int (*)(DIR*)> listing{::fdopendir(::fcntl(entry.get(), F_DUPFD_CLOEXEC, 0)), &::closedir};
-  if (!listing) return {};
-  while (const dirent* child = ::readdir(listing.get())) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> listing{
+      folder && depth > 0 ? ::fdopendir(::fcntl(entry.get(), F_DUPFD_CLOEXEC, 0)) : nullptr, &::closedir};
+  while (const dirent* child = listing ? ::readdir(listing.get()) : nullptr) {
     if (std::strcmp(child->d_name, ".") == 0 || std::strcmp(child->d_name, "..") == 0) continue;
     if (auto done = give_entry(entry.get(), child->d_name, identity, depth - 1); !done) return done;
   }
+  if (!theirs() && ::fchown(entry.get(), *identity.uid, *identity.gid) != 0)
+    return refuse("internal", std::string(name) + ": chown: " + errno_text(errno));
   return {};
 }
 

@@ -25,10 +25,11 @@ struct Identities {
   bool transient = false;  // ids without a name
 };
 
-Result<Identities> choose_identities(const config::Users& users);
+// `runs`: the folder that was the front's the last time.
+Result<Identities> choose_identities(const config::Users& users, const std::string& runs = {});
 
-// Changes the owner of `path` and of the folders and files in it that are not `identity`'s already. Follows no link, and
-// leaves alone what has a second name.
+// Changes the owner of `path` and of the folders and files in it that are not `identity`'s already; a folder in it that is
+// counts for all that it holds. Follows no link, and leaves alone what has a second name.
 Result<void> give_to(const std::string& path, const Identity& identity);
 
 }  // namespace hatchd::supervisor

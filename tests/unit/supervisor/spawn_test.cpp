@@ -1,13 +1,16 @@
 #include "supervisor/spawn.hpp"
 
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <string>
 
+#include "base/fd.hpp"
 #include "catch.hpp"
 #include "supervisor/supervisor.hpp"
 #include "supervisor/users.hpp"
@@ -55,4 +58,34 @@ TEST_CASE("as root every process gets an id of its own, as anybody else none") {
   CHECK(ids.size() == 3);
   for (const uid_t id : ids) CHECK((id >= 61184 && id <= 65519));
   CHECK_FALSE(supervisor::choose_identities({"root", "root", "root"}));
+}
+
+TEST_CASE("what a folder holds is given before the folder, and a front without a name is whom it was before") {
+  if (::geteuid() != 0) return;  // nobody else can give anything away
+  std::string made = "/tmp/hatchd-give-XXXXXX";
+  REQUIRE(::mkdtemp(made.data()));
+  const std::filesystem::path folder = made;
+  const Defer clean([&] { std::filesystem::remove_all(folder); });
+  const auto owner = [](const std::filesystem::path& path) {
+    struct stat info {};
+    return ::lstat(path.c_str(), &info) == 0 ? info.st_uid : 0;
+  };
+  std::filesystem::create_directories(folder / "run/artifacts");
+  std::ofstream(folder / "run/run.json") << "{}";
+  const auto chosen = supervisor::choose_identities({"no-such-user-a", "no-such-user-b", "no-such-user-c"});
+  REQUIRE(chosen);
+  if (!chosen->front.uid) return;  // a user namespace without such ids
+  REQUIRE(supervisor::give_to(made, chosen->front));
+  for (const char* name : {"", "run", "run/artifacts", "run/run.json"}) {
+    CAPTURE(name);
+    CHECK(owner(folder / name) == *chosen->front.uid);
+  }
+  const auto again = supervisor::choose_identities({"no-such-user-a", "no-such-user-b", "no-such-user-c"}, made);
+  REQUIRE(again);
+  CHECK(*again->front.uid == *chosen->front.uid);
+  // What came from elsewhere meanwhile.
+  std::filesystem::create_directories(folder / "restored");
+  std::ofstream(folder / "restored/run.json") << "{}";
+  REQUIRE(supervisor::give_to(made, again->front));
+  CHECK(owner(folder / "restored/run.json") == *chosen->front.uid);
 }
