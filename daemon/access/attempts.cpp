@@ -6,11 +6,17 @@
 
 namespace hatchd::access {
 
+namespace {
+
+constexpr double whole = 1 - 1e-6;  // an attempt, whatever sums of sixths make of it
+
+}  // namespace
+
 bool FailedAttempts::take(Bucket& bucket, Clock::time_point now) {
   const double seconds = std::chrono::duration<double>(now - bucket.at).count();
   bucket.left = std::min(burst, bucket.left + std::max(0.0, seconds) * per_second);
   bucket.at = now;
-  if (bucket.left < 1) return false;
+  if (bucket.left < whole) return false;
   bucket.left -= 1;
   return true;
 }
@@ -28,6 +34,14 @@ bool FailedAttempts::count(const std::string& source, Clock::time_point now) {
     found = buckets_.emplace(source, Bucket{burst, now}).first;
   }
   return take(found->second, now);
+}
+
+std::chrono::seconds FailedAttempts::wait(const std::string& source, Clock::time_point now) const {
+  const auto found = buckets_.find(source);
+  const Bucket& bucket = found == buckets_.end() ? crowd_ : found->second;
+  const double passed = std::max(0.0, std::chrono::duration<double>(now - bucket.at).count());
+  const double missing = std::max(0.0, whole - bucket.left - passed * per_second);
+  return std::chrono::ceil<std::chrono::seconds>(std::chrono::duration<double>(missing / per_second));
 }
 
 std::string source_of(const http::Peer& peer) {

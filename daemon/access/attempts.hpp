@@ -23,6 +23,8 @@ class FailedAttempts {
 
   // Counts one wrong token; false when the source has used up its attempts.
   bool count(const std::string& source, Clock::time_point now);
+  // How long until the next one of this source is no longer too many.
+  std::chrono::seconds wait(const std::string& source, Clock::time_point now) const;
   std::size_t sources() const { return buckets_.size(); }
 
  private:

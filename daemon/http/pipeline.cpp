@@ -6,6 +6,7 @@
 #include <exception>
 #include <optional>
 
+#include "access/attempts.hpp"
 #include "base/log.hpp"
 #include "hatch/json.hpp"
 #include "http/sites.hpp"
@@ -34,6 +35,13 @@ Problem route_unknown(const Router& router, const Request& request) {
   const std::string nearest = router.nearest(request.path);
   problem.remedy = nearest.empty() ? "GET / lists what there is" : "did you mean " + nearest + "?";
   return problem;
+}
+
+// Who presented too many wrong tokens.
+unsigned seconds_to_wait(const Peer& peer, const access::Policy& policy) {
+  if (!policy.attempts) return 1;
+  const auto left = policy.attempts->wait(access::source_of(peer), access::FailedAttempts::Clock::now());
+  return static_cast<unsigned>(std::max<std::int64_t>(left.count(), 1));
 }
 
 }  // namespace
@@ -151,7 +159,9 @@ boost::asio::awaitable<Response> Pipeline::answer(const Request& request) const 
   } else {
     const Problem& problem = result->error();
     const Format format = format_of(request, match.route ? match.route->fallback : default_format(request.path));
-    response = problem_response(problem, request, format);
+    std::optional<unsigned> wait;
+    if (problem.code == "rate") wait = seconds_to_wait(request.peer, rules_->policy);
+    response = problem_response(problem, request, format, {}, wait);
     if (problem.code == "method-not-allowed") response.header("Allow", join(match.allowed));
   }
   response.caller = std::move(noted.caller);

@@ -49,7 +49,7 @@ constexpr Entry table[] = {
     {"rights-missing", 424, "hatchd lacks a right on the target"},
     {"cooldown", 429, "The hatch rests", 1},
     {"busy", 429, "Too many runs at once", 1},
-    {"rate", 429, "Too many attempts", 6},
+    {"rate", 429, "Too many attempts"},
     {"header-too-large", 431, "The header is too large"},
     {"internal", 500, "An error of hatchd itself"},
     {"shutting-down", 503, "hatchd is shutting down", 5},

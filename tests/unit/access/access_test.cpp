@@ -315,6 +315,7 @@ TEST_CASE("the table of failed attempts refills and has a bound") {
   for (int i = 0; i < 10; ++i) CHECK(attempts.count("a", start));
   CHECK_FALSE(attempts.count("a", start));
   CHECK_FALSE(attempts.count("a", start + std::chrono::seconds(5)));
+  CHECK(attempts.wait("a", start + std::chrono::seconds(5)) == std::chrono::seconds(1));
   CHECK(attempts.count("a", start + std::chrono::seconds(7)));
   for (int i = 0; i < 5000; ++i) attempts.count("source " + std::to_string(i), start);
   CHECK(attempts.sources() == access::FailedAttempts::max_sources);

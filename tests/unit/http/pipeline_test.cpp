@@ -265,7 +265,10 @@ TEST_CASE("a new configuration counts from the next request on, and wrong tokens
   Pipeline pipeline = make_pipeline();
   const Request stranger = ask("GET", "/v1/hatches", {{"authorization", "Bearer wrong"}}, 1);
   for (int i = 0; i < 10; ++i) CHECK(code(run(pipeline, stranger)) == "unauthenticated");
-  CHECK(code(run(pipeline, stranger)) == "rate");
+  const Response limited = run(pipeline, stranger);
+  CHECK(code(limited) == "rate");
+  CHECK(std::count(limited.headers.begin(), limited.headers.end(),
+                   std::pair<std::string, std::string>("Retry-After", "6")) == 1);
   config::Access rules;
   rules.peers = {{"4711", "", "viewer"}};
   pipeline.reconfigure(access::make_policy(rules, listeners(), {{{"4711", 4711}}, {}, {}, {}}), {"new.example.org"});
