@@ -256,6 +256,13 @@ def token_entry(text, role, name="e2e", **more):
     return {"name": name, "sha256": hashlib.sha256(text.encode()).hexdigest(), "role": role, **more}
 
 
+def open_to_all(folder):
+    """Every user may reach it, as far as folders of tests go: pytest's are closed to those that hatchd's processes run as."""
+    for each in [folder, *folder.parents]:
+        if pathlib.Path(tempfile.gettempdir()) in each.parents:
+            each.chmod(0o755)
+
+
 # ---- the daemon -------------------------------------------------------------------------------------------------------
 
 

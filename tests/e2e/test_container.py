@@ -15,7 +15,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from harness import AM_ROOT, BUILD, HATCHD, ROOT, SANITIZED, Demo, descendants
+from harness import AM_ROOT, BUILD, HATCHD, ROOT, SANITIZED, Demo, descendants, open_to_all
 
 APP = 61001  # the app's user, and so the sidecar's
 OWN = 65532  # the image's
@@ -28,8 +28,7 @@ def image(tmp_path_factory):
     if not AM_ROOT or SANITIZED:
         pytest.skip("takes root, and a build that is not sanitized")
     folder = tmp_path_factory.mktemp("image")
-    for above in (folder, folder.parent, folder.parent.parent):
-        above.chmod(0o755)
+    open_to_all(folder)
     made = subprocess.run([ROOT / "packaging/image", BUILD, folder / "root"], capture_output=True, text=True, timeout=120, check=False)
     assert made.returncode == 0, made
     return folder / "root"

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from harness import AM_ROOT, BUILD, Daemon, Process, Program, descendants, free_port, wait_until
+from harness import AM_ROOT, BUILD, Daemon, Process, Program, descendants, free_port, open_to_all, wait_until
 from mail import Smtp, profile
 from queues import Mute, listens
 
@@ -170,8 +170,7 @@ def test_root_s_hatchd_without_the_grant_refuses(away, plain):
 def test_an_unprivileged_hatchd_refuses_though_it_is_granted(tmp_path_factory):
     """The configuration grants what hatchd does not have."""
     folder = tmp_path_factory.mktemp("hatchd")
-    for above in (folder, *folder.parents[:2]):
-        above.chmod(0o755)
+    open_to_all(folder)
     parts = {"bin": ["hatchd"], "libexec": ["hatchd-worker"], "plugins": ["mail.so", "queue-redis.so"]}
     for part, names in parts.items():
         (folder / part).mkdir()

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import free_port, wait_until
+from harness import free_port, open_to_all, wait_until
 from queues import PYTHON, Mute, Redis, Says, Server, Worker, assert_nowhere, bad, good, hatchd, ping, run_of, step
 
 SECRET = "s3cret-Pass/word"
@@ -297,13 +297,13 @@ def certificate(folder, name):
 
 
 def test_redis_over_tls(tmp_path):
-    tmp_path.chmod(0o755)
+    open_to_all(tmp_path)
     key, file = certificate(tmp_path, "localhost")
     _, other = certificate(tmp_path, "stranger")
     port = free_port()
     with Redis("--tls-port", port, "--tls-cert-file", file, "--tls-key-file", key, "--tls-ca-cert-file", file, "--tls-auth-clients", "no") as server:
         url = f"rediss://127.0.0.1:{port}/0"
-        with server_folder(tmp_path), Worker(f"{url}?ssl_cert_reqs=none", f"{url}?ssl_cert_reqs=none") as worker:
+        with Worker(f"{url}?ssl_cert_reqs=none", f"{url}?ssl_cert_reqs=none") as worker:
             profiles = {
                 "shop": celery(url, ca=read_by_all(file)),
                 "stranger": celery(url, ca=read_by_all(other)),
@@ -316,17 +316,6 @@ def test_redis_over_tls(tmp_path):
                 good(daemon, "unverified")
                 assert "its certificate is not trusted" in bad(daemon, "stranger")["verdict"]
                 assert "TLS with 127.0.0.1" in bad(daemon, "plain")["verdict"]
-
-
-def server_folder(path):
-    """pytest's own folders are closed to the user that the plugins run as."""
-    import contextlib
-    import pathlib
-
-    for parent in pathlib.Path(path).parents:
-        if str(parent) != "/tmp" and str(parent).startswith("/tmp/"):
-            parent.chmod(0o755)
-    return contextlib.nullcontext()
 
 
 def read_by_all(file):

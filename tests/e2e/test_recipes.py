@@ -10,7 +10,7 @@ import urllib.parse
 
 import pytest
 
-from harness import AM_ROOT, HATCHD, Daemon, Program, all_processes, wait_until
+from harness import AM_ROOT, HATCHD, Daemon, Program, all_processes, open_to_all, wait_until
 from test_reload import reload
 
 TARGET = """
@@ -60,9 +60,7 @@ class App(http.server.BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipes")
-    for each in [folder, *folder.parents]:
-        if each != pathlib.Path("/tmp") and str(each).startswith("/tmp/"):
-            each.chmod(0o755)
+    open_to_all(folder)
     log = folder / "app.log"
     log.write_text("old: needle\n")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
@@ -320,9 +318,7 @@ def test_a_recipe_cannot_take_the_id_of_another_hatch(tmp_path):
 
 
 def test_what_this_machine_has_not_is_told_by_check_start_and_dry_run(tmp_path):
-    for each in [tmp_path, *tmp_path.parents]:
-        if str(each).startswith("/tmp/"):
-            each.chmod(0o755)
+    open_to_all(tmp_path)
 
     def script(name, text, mode=0o755):
         (tmp_path / name).write_text(text)
@@ -389,9 +385,7 @@ def test_a_log_that_cannot_be_read_is_told_by_the_dry_run(tmp_path):
                 dry = daemon.run(f"{hatch}?dry_run=true").json()
                 assert not dry["ready"] and dry["missing"] == ["a log to look into"] and "targets.web.log" in dry["remedy"], dry
             (tmp_path / "absent.log").write_text("")
-            for each in [tmp_path, *tmp_path.parents]:
-                if str(each).startswith("/tmp/"):
-                    each.chmod(0o755)
+            open_to_all(tmp_path)
             for hatch in recipes:
                 dry = daemon.run(f"{hatch}?dry_run=true").json()
                 assert dry["ready"] and dry["probed"], dry

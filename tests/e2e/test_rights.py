@@ -16,7 +16,7 @@ import subprocess
 
 import pytest
 
-from harness import AM_ROOT, BUILD, ROOT, SANITIZED, Daemon, Demo, descendants, wait_until
+from harness import AM_ROOT, BUILD, ROOT, SANITIZED, Daemon, Demo, descendants, open_to_all, wait_until
 from test_stack_signal import FAULTHANDLER, Printing
 
 pytestmark = pytest.mark.skipif(not AM_ROOT, reason="other users take root")
@@ -30,8 +30,7 @@ DOCUMENTED = re.search(r"^AmbientCapabilities=(.*)$", (ROOT / "systemd/hatchd.se
 def programs(tmp_path_factory):
     """The parts of hatchd that this takes, where every user can reach them."""
     folder = tmp_path_factory.mktemp("hatchd")
-    for above in (folder, *folder.parents[:2]):
-        above.chmod(0o755)
+    open_to_all(folder)
     for part, names in {"bin": ["hatchd", "hatchctl", "hatchd-demo"], "libexec": ["hatchd-worker"], "plugins": ["stack.so"]}.items():
         (folder / part).mkdir()
         for name in names:

@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from harness import AM_ROOT, ROOT, Daemon, Program, assert_untouched, wait_until
+from harness import AM_ROOT, ROOT, Daemon, Program, assert_untouched, open_to_all, wait_until
 
 pytestmark = pytest.mark.skipif(not shutil.which("javac"), reason="takes a JDK")
 AS_TARGET = {"plugins": {"stack": {"capabilities": ["setuid", "setgid"]}}}
@@ -20,11 +20,8 @@ AS_TARGET = {"plugins": {"stack": {"capabilities": ["setuid", "setgid"]}}}
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("java")
-    folder.chmod(0o755)
     subprocess.run(["javac", "-d", folder, ROOT / "tests/e2e/java/Shop.java"], check=True, timeout=120)
-    for parent in folder.parents:  # another user reads them too
-        if parent.name.startswith("pytest-"):
-            parent.chmod(0o755)
+    open_to_all(folder)  # another user reads them too
     return folder
 
 
