@@ -18,14 +18,14 @@
  *           Same major and any minor load; a function the host does not have is NULL or lies beyond `size`. Larger
  *           ideas come through extension("name/revision"). An enumeration grows only where the value flows from the
  *           plugin to the host, and the host refuses a value that it does not know.
- * Threads.  run() is called on the only thread of a fresh process. It may start threads, but only the calling thread
- *           may use `run` and `host`, but for pause_begin() and pause_end(). Loading the object must not start one:
- * fork() would lose it, so such a plugin is refused. Ending.   A run ends when run() has called result() or fail() and
- * returned. A process that ends without that is a crash whatever its exit status says: a hatch that calls _exit(0) must
- * not look like a success. Cancel.   cancel_fd() becomes readable when the run is cancelled or out of time; poll it
- * beside your own descriptors. A run that does not return within the grace period (2 s) is killed. Rights.   A run has
- * the capabilities that the hatch declares and that the operator granted, until drop_rights(). Gather first, drop, then
- * parse what strangers wrote.
+ * Threads.  run() is called on the only thread of a fresh process. It may start threads, but only the calling thread may
+ *           use `run` and `host`, save for the pauses. Loading the object must start none, which fork() would lose.
+ * Ending.   A run ends when run() has called result() or fail() and returned. A process that ends without that is a
+ *           crash, whatever its exit status: a hatch that calls _exit(0) must not look like a success.
+ * Cancel.   cancel_fd() becomes readable when the run is cancelled or out of time; poll it beside your own descriptors.
+ *           A run that does not return within the grace period (2 s) is killed.
+ * Rights.   A run has the capabilities that the hatch declares and that the operator granted, until drop_rights().
+ *           Gather first, drop, then parse what strangers wrote.
  */
 #ifndef HATCH_HATCH_H
 #define HATCH_HATCH_H
