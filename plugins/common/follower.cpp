@@ -319,7 +319,9 @@ std::vector<Reported> Follower::look(const hatch::Run& run, Clock::time_point be
       grew = Clock::now();
       const std::string_view news = news_of(followed, room);
       if (news.find(wanted_) == std::string_view::npos) continue;
-      followed.entry = entry_around(news, wanted_);  // now: the next answer may not have it any more
+      // Now: the next answer may not have it any more, and the begin of it may be forgotten before its end is there.
+      std::string entry = entry_around(news, wanted_);
+      if (entry.size() >= followed.entry.size()) followed.entry = std::move(entry);
       if (followed.found_ms >= 0) continue;
       followed.found_ms = std::chrono::duration<double, std::milli>(grew - begun).count();
       if (!std::exchange(found, true)) until = std::min(until, grew + elsewhere);
