@@ -41,8 +41,8 @@ void write(Level level, std::string_view message, std::initializer_list<Field> f
     line += field.name;
     line += '=';
     constexpr std::size_t max_value = 2000;
-    const std::string value =
-        hatch::printable(mask->value(field.name, std::string_view{field.value}.substr(0, max_value)));
+    // Cut when it is masked: half of a secret has not the shape by which it is known.
+    const std::string value = hatch::printable(mask->value(field.name, field.value).substr(0, max_value));
     if (value.empty() || value.find_first_of(" \"=") != std::string::npos)
       hatch::append_quoted(line, value);
     else

@@ -33,35 +33,42 @@ void StandardError::read(const std::string& run) {
 void StandardError::finish(const std::string& run) {
   read(run);
   reader_.reset();
-  if (!line_.empty()) tell(run, line_);
-  line_.clear();
+  tell(run);
 }
 
 void StandardError::take(const std::string& run, std::string_view text) {
-  while (!text.empty()) {
-    const std::string_view part = text.substr(0, max_line - line_.size());
-    const std::size_t end = part.find('\n');
-    line_ += part.substr(0, end);
-    text.remove_prefix(end == part.npos ? part.size() : end + 1);
-    if (end == part.npos && line_.size() < max_line) return;
-    if (!line_.empty()) tell(run, line_);
-    line_.clear();
+  for (;;) {
+    const std::size_t end = text.find('\n');
+    const std::string_view part = text.substr(0, end), kept = part.substr(0, max_line - line_.size());
+    line_ += kept;
+    longer_ = longer_ || kept.size() < part.size();
+    if (end == text.npos) return;
+    tell(run);
+    text.remove_prefix(end + 1);
   }
 }
 
-void StandardError::tell(const std::string& run, std::string_view line) {
+void StandardError::tell(const std::string& run) {
+  std::string line = std::exchange(line_, {});
+  // Half of a secret has not the shape by which it is known: a word that is cut is left out whole.
+  if (std::exchange(longer_, false)) {
+    line.erase(line.find_last_of(" \t") + 1);
+    line += "(the rest of this line is left out)";
+  }
+  if (line.empty()) return;
   const SteadyTime now = std::chrono::steady_clock::now();
   if (now - second_ >= std::chrono::seconds(1)) {
     second_ = now;
     told_this_second_ = 0;
   }
-  if (told_ + line.size() > max_bytes || told_this_second_ + line.size() > max_bytes_a_second) {
+  const std::size_t cost = line.size() + line_cost;
+  if (told_ + cost > max_bytes || told_this_second_ + cost > max_bytes_a_second) {
     if (!std::exchange(cut_, true))
       log::warning("a run writes too much to its standard error: not all of it is here", {{"run", run}});
     return;
   }
-  told_ += line.size();
-  told_this_second_ += line.size();
+  told_ += cost;
+  told_this_second_ += cost;
   log::info("a run wrote to its standard error", {{"run", run}, {"text", line}});
 }
 

@@ -15,7 +15,8 @@ namespace hatchd::worker {
 class StandardError {
  public:
   static constexpr std::size_t max_bytes = 64 * 1024, max_bytes_a_second = 16 * 1024;
-  static constexpr std::size_t max_line = 1024;  // longer ones come in pieces
+  static constexpr std::size_t line_cost = 128;  // what the log puts around a line, which counts as well
+  static constexpr std::size_t max_line = 1024;  // the rest of a longer one is left out
 
   // A new pipe: the end to write to, for the run. Empty when no descriptor is left.
   UniqueFd open();
@@ -30,10 +31,11 @@ class StandardError {
   static constexpr std::size_t piece = 16 * 1024;
 
   void take(const std::string& run, std::string_view text);
-  void tell(const std::string& run, std::string_view line);
+  void tell(const std::string& run);
 
   UniqueFd reader_;
-  std::string line_;  // whose end has not come
+  std::string line_;     // whose end has not come
+  bool longer_ = false;  // it is, than what is kept of it
   std::size_t told_ = 0, told_this_second_ = 0;
   SteadyTime second_{};
   bool cut_ = false;
