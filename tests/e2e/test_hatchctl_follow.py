@@ -114,12 +114,13 @@ class Cutter:
                 server.sendall(request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
                 server.settimeout(30)
                 limit = self.after if len(self.requests) == 1 else None
-                while piece := server.recv(65536 if limit is None else limit):
-                    client.sendall(piece)
-                    if limit is not None:
-                        limit -= len(piece)
-                        if limit <= 0:
-                            break
+                with contextlib.suppress(BrokenPipeError):  # hatchctl has seen the end and has hung up
+                    while piece := server.recv(65536 if limit is None else limit):
+                        client.sendall(piece)
+                        if limit is not None:
+                            limit -= len(piece)
+                            if limit <= 0:
+                                break
 
     def close(self):
         self.listener.close()
