@@ -48,6 +48,10 @@ bool mask_assignment(const Mask& mask, std::string& argument) {
   return true;
 }
 
+void mask_one(const Mask& mask, std::string& argument) {
+  if (!mask_assignment(mask, argument)) argument = mask.text(argument);
+}
+
 void mask_list(const Mask& mask, std::vector<std::string>& arguments) {
   const std::string program{arguments.empty() ? std::string_view{} : base_name(arguments.front())};
   std::string name;  // of the option before, whose value this may be
@@ -70,7 +74,7 @@ void mask_list(const Mask& mask, std::vector<std::string>& arguments) {
       if ((argument == "-u" || argument == "--user" || argument == "--proxy-user") && i + 1 < arguments.size())
         mask_user(arguments[i + 1]);
     }
-    if (!mask_assignment(mask, argument)) argument = mask.text(argument);
+    mask_one(mask, argument);
   }
 }
 
@@ -90,6 +94,8 @@ std::vector<std::string> Mask::arguments(std::vector<std::string> arguments) con
     mask_list(*this, words);
     argument.clear();
     for (std::size_t i = 0; i < words.size(); ++i) (argument += i == 0 ? "" : " ") += words[i];
+    // "Authorization: SCHEME ******" lost its scheme to the words, and is now "Authorization: ******", as it would be next time.
+    mask_one(*this, argument);
   }
   return arguments;
 }
