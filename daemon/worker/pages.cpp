@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <fstream>
 #include <string>
+#include <string_view>
 
 namespace hatchd::worker {
 
@@ -31,17 +32,18 @@ Pages::Pages() {
   for (std::string line; std::getline(maps, line);) {
     // proc_pid_maps(5): begin-end rwxp …
     Range range;
-    char rights[5] = {};
-    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " %4s", &range.begin, &range.end, rights) != 3) continue;
+    char written[5] = {};
+    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " %4s", &range.begin, &range.end, written) != 3) continue;
+    const std::string_view rights = written;
     const bool is_file = line.find(" /") != std::string::npos;
-    if (is_file && (std::string(rights) == "r-xp" || std::string(rights) == "r--p")) {
+    if (is_file && (rights == "r-xp" || rights == "r--p")) {
       if (range.end - range.begin > max_code) continue;
       if (!code_.empty() && code_.back().end == range.begin)
         code_.back().end = range.end;
       else
         code_.push_back(range);
     }
-    if (std::string(rights) != "rw-p") continue;
+    if (rights != "rw-p") continue;
     if (line.ends_with("[heap]"))
       heap_ = range;
     else if (line.ends_with("[stack]"))

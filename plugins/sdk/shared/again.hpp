@@ -10,6 +10,8 @@
 
 namespace hatch::masking {
 
+constexpr std::size_t long_text = 8192;  // where looking for it is worth it
+
 // Fast, and nothing else: who finds by it compares.
 inline std::size_t hash_of(std::string_view text) {
   constexpr std::uint64_t factor = 0x9E3779B97F4A7C15;

@@ -14,7 +14,6 @@ namespace hatch {
 namespace {
 
 constexpr std::size_t max_depth = 1024;
-constexpr std::size_t long_text = 8192;  // where looking for what comes again is worth it
 
 // Lists and objects in which nothing was masked, so that they are not read again where they come again: a thousand
 // threads of a pool show one stack. What becomes of one depends on its text, the name that the elements of a list have,
@@ -23,7 +22,7 @@ class Known {
  public:
   static constexpr std::size_t min_size = 64, max_size = std::size_t{64} << 10;
 
-  explicit Known(std::string_view in) : in_(in), places_(in.size() >= long_text ? sets * ways : 0) {}
+  explicit Known(std::string_view in) : in_(in), places_(in.size() >= masking::long_text ? sets * ways : 0) {}
 
   // How long the container at `at` is; 0: not known.
   std::size_t size_at(std::size_t at, std::size_t depth, bool all_secret, std::string_view name) {

@@ -21,7 +21,6 @@ constexpr std::size_t max_name = 128;
 constexpr std::size_t max_judged = 256;
 constexpr std::size_t max_word_of_rules = 4096;
 constexpr std::size_t min_line = 16, max_line = 1024;  // of lines that are looked for again
-constexpr std::size_t long_text = 8192;                // where that is worth it
 
 bool is_blank(char c) { return c == ' ' || c == '\t'; }
 bool is_line_end(char c) { return c == '\n' || c == '\r'; }
@@ -40,7 +39,7 @@ class MaskScan {
   MaskScan(const MaskRules& rules, std::string_view in) : rules_(rules), in_(in) {}
 
   std::string run() {
-    if (in_.size() >= long_text) lines_.resize(1024);
+    if (in_.size() >= masking::long_text) lines_.resize(1024);
     while (at_ < in_.size()) {
       if (!lines_.empty() && at_ >= run_end_ && (at_ == 0 || in_[at_ - 1] == '\n') && known_line()) continue;
       switch (const char c = in_[at_]) {

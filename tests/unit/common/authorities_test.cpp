@@ -73,6 +73,12 @@ class Authority {
   const Certificate certificate{X509_new()};
 };
 
+Context with_system_authorities() {
+  Context context{SSL_CTX_new(TLS_client_method())};
+  common::add_system_authorities(context.get());
+  return context;
+}
+
 int read_already(SSL_CTX* context) {
   return sk_X509_OBJECT_num(X509_STORE_get0_objects(SSL_CTX_get_cert_store(context)));
 }
@@ -83,8 +89,7 @@ TEST_CASE("from a folder by hash an authority is read when it is needed") {
   const Authority authority;
   authority.write(authority.folder / authority.hash_link());
   ::setenv("SSL_CERT_DIR", ("/nowhere:" + authority.folder.string()).c_str(), 1);
-  const Context context{SSL_CTX_new(TLS_client_method())};
-  common::add_system_authorities(context.get());
+  const Context context = with_system_authorities();
   CHECK(read_already(context.get()) == 0);
   CHECK(authority.is_trusted_by(context.get()));
 }
@@ -94,8 +99,7 @@ TEST_CASE("without such a folder, or where the environment names a file, the fil
   ::setenv("SSL_CERT_FILE", authority.pem.c_str(), 1);
   for (const char* folder : {authority.folder.c_str(), "/nowhere", ""}) {
     ::setenv("SSL_CERT_DIR", folder, 1);
-    const Context context{SSL_CTX_new(TLS_client_method())};
-    common::add_system_authorities(context.get());
+    const Context context = with_system_authorities();
     CHECK(read_already(context.get()) == 1);
     CHECK(authority.is_trusted_by(context.get()));
   }
@@ -104,7 +108,6 @@ TEST_CASE("without such a folder, or where the environment names a file, the fil
 TEST_CASE("who is not among them is not trusted") {
   const Authority authority;
   ::setenv("SSL_CERT_DIR", authority.folder.c_str(), 1);  // all.pem is there, but not by its hash
-  const Context context{SSL_CTX_new(TLS_client_method())};
-  common::add_system_authorities(context.get());
+  const Context context = with_system_authorities();
   CHECK_FALSE(authority.is_trusted_by(context.get()));
 }
