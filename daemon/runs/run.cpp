@@ -5,6 +5,7 @@
 
 #include "base/json.hpp"
 #include "hatch/json.hpp"
+#include "hatch/ulid.hpp"
 
 namespace hatchd::runs {
 
@@ -34,15 +35,7 @@ bool may_move(State from, State to) {
                      [&](const Move& move) { return move.from == from && move.to == to; });
 }
 
-WallTime time_of(std::string_view ulid) {
-  constexpr std::string_view digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-  std::int64_t ms = 0;
-  for (const char c : ulid.substr(0, 10)) {  // 10 characters of 5 bits hold the 48 bits of milliseconds
-    const std::size_t value = digits.find(c);
-    ms = ms * 32 + static_cast<std::int64_t>(value == std::string_view::npos ? 0 : value);
-  }
-  return WallTime{std::chrono::milliseconds(ms)};
-}
+WallTime time_of(std::string_view ulid) { return hatch::made_at(ulid).value_or(WallTime{}); }
 
 WallTime Run::created() const { return time_of(id); }
 

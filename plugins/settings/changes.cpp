@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "hatch/ulid.hpp"
 #include "settings/environment.hpp"
 
 namespace settings {
@@ -168,18 +169,9 @@ std::vector<Change> changes(const Snapshot& before, const Snapshot& after) {
 }
 
 std::string age_of(std::string_view run, std::chrono::system_clock::time_point now) {
-  // The first ten characters of an ULID are milliseconds, in Crockford's base 32.
-  constexpr std::string_view digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-  if (run.size() != 26) return {};
-  std::int64_t made = 0;
-  for (const char c : run.substr(0, 10)) {
-    const std::size_t digit = digits.find(c);
-    if (digit == digits.npos) return {};
-    made = made * 32 + static_cast<std::int64_t>(digit);
-  }
-  const std::int64_t seconds =
-      std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch() - std::chrono::milliseconds(made))
-          .count();
+  const auto made = hatch::made_at(run);
+  if (!made) return {};
+  const std::int64_t seconds = std::chrono::duration_cast<std::chrono::seconds>(now - *made).count();
   if (seconds < 0) return {};
   if (seconds < 120) return std::to_string(seconds) + " s";
   if (seconds < 120 * 60) return std::to_string(seconds / 60) + " min";
