@@ -18,6 +18,21 @@ std::string_view without_version(std::string_view name) {
   return at == name.npos ? name : name.substr(0, at);
 }
 
+// Names and lines from Go's own table. The last place is the function's that has the frame, the others are the functions
+// that were inlined into it, innermost first.
+std::vector<Frame> go_frames(const go::Table& table, const go::Function& function, std::uint64_t address,
+                             Frame& frame) {
+  std::vector<Frame> inlined;
+  for (const go::Place& place : table.places(function, address)) {
+    Frame& named = place.inlined ? inlined.emplace_back(frame) : frame;
+    named.function = place.function;
+    named.file = place.line.file;
+    named.line = place.line.line;
+    named.inlined = place.inlined;
+  }
+  return inlined;
+}
+
 }  // namespace
 
 const go::Table* Symbols::go_table(const Module& module) {
@@ -36,6 +51,7 @@ std::span<const std::uint32_t> Symbols::resolve(Address address) {
   Frame frame;
   frame.offset = address.pc;
   std::vector<Frame> inlined;
+  bool named_by_go = false;
   if (const Module* module = unwinder_.module_at(address.lookup)) {
     frame.in_module = true;
     frame.module = module->name();
@@ -51,13 +67,11 @@ std::span<const std::uint32_t> Symbols::resolve(Address address) {
       }
       const go::Table* const go = table.is_go() ? go_table(*module) : nullptr;
       if (const auto function = go ? go->find(linked) : std::nullopt) {
-        const go::Line line = go->line(*function, linked);
-        frame.function = function->name;
-        frame.file = line.file;
-        frame.line = line.line;
+        named_by_go = true;
+        inlined = go_frames(*go, *function, linked, frame);
       }
     }
-    if (lines_)
+    if (lines_ && !named_by_go)
       if (Dwfl_Module* const dwfl_module = dwfl_addrmodule(unwinder_.dwfl(), address.lookup))
         inlined = add_lines(dwfl_module, address.lookup, frame);
   }

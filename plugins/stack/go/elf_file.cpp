@@ -28,11 +28,11 @@ std::optional<ElfFile> ElfFile::open(int fd) {
       head.e_shentsize != sizeof(Elf64_Shdr) || head.e_phentsize != sizeof(Elf64_Phdr) || head.e_shnum > max_headers ||
       head.e_phnum > max_headers || head.e_shstrndx >= head.e_shnum)
     return std::nullopt;
-  std::vector<Elf64_Phdr> segments(head.e_phnum);
-  if (!read_at(fd, segments.data(), segments.size() * sizeof(Elf64_Phdr), head.e_phoff)) return std::nullopt;
-  const auto first = std::find_if(segments.begin(), segments.end(), [](const auto& s) { return s.p_type == PT_LOAD; });
-  if (first == segments.end()) return std::nullopt;
-  file.first_page_ = (first->p_vaddr - first->p_offset) & page_mask;
+  file.loaded_.resize(head.e_phnum);
+  if (!read_at(fd, file.loaded_.data(), file.loaded_.size() * sizeof(Elf64_Phdr), head.e_phoff)) return std::nullopt;
+  std::erase_if(file.loaded_, [](const Elf64_Phdr& segment) { return segment.p_type != PT_LOAD; });
+  if (file.loaded_.empty()) return std::nullopt;
+  file.first_page_ = (file.loaded_.front().p_vaddr - file.loaded_.front().p_offset) & page_mask;
   file.sections_.resize(head.e_shnum);
   if (!read_at(fd, file.sections_.data(), file.sections_.size() * sizeof(Elf64_Shdr), head.e_shoff))
     return std::nullopt;
@@ -56,6 +56,14 @@ std::optional<std::string> ElfFile::read(const Elf64_Shdr& section, std::size_t 
   std::string content(section.sh_size, '\0');
   if (!read_at(fd_, content.data(), content.size(), section.sh_offset)) return std::nullopt;
   return content;
+}
+
+bool ElfFile::read_address(std::uint64_t address, std::span<std::byte> into) const {
+  return std::any_of(loaded_.begin(), loaded_.end(), [&](const Elf64_Phdr& segment) {
+    const std::uint64_t at = address - segment.p_vaddr;
+    return address >= segment.p_vaddr && at < segment.p_filesz && into.size() <= segment.p_filesz - at &&
+           read_at(fd_, into.data(), into.size(), segment.p_offset + at);
+  });
 }
 
 std::vector<std::optional<Found>> ElfFile::symbols(std::span<const std::string_view> names) const {

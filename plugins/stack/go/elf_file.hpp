@@ -24,6 +24,8 @@ class ElfFile {
   const Elf64_Shdr* section(std::string_view name) const;
   // What the file holds of it; nullopt: more than `limit`, or it is not there.
   std::optional<std::string> read(const Elf64_Shdr& section, std::size_t limit) const;
+  // What the file holds for an address of the program. False: not all of it is in the file.
+  bool read_address(std::uint64_t address, std::span<std::byte> into) const;
   // Where the first loaded page of the file is linked to: its run-time address minus this is the bias.
   std::uint64_t first_page() const { return first_page_; }
   // The static symbols of these names, in their order.
@@ -32,6 +34,7 @@ class ElfFile {
  private:
   int fd_ = -1;
   std::uint64_t first_page_ = 0;
+  std::vector<Elf64_Phdr> loaded_;
   std::vector<Elf64_Shdr> sections_;
   std::string names_;
 };

@@ -231,7 +231,8 @@ class Digester {
       }
       if (function->name == "runtime.goexit" || function->name == "runtime.mstart") break;
       outermost = function->name;
-      all.push_back(frame(*function, pc, lookup));
+      const std::vector<std::uint32_t>& here = frames(*function, pc, lookup);
+      all.insert(all.end(), here.begin(), here.end());
       const auto size = table_.frame_size(*function, address);
       if (!size || *size < 0) break;
 #if defined(__x86_64__)
@@ -261,16 +262,20 @@ class Digester {
   }
 
  private:
-  std::uint32_t frame(const go::Function& function, std::uint64_t pc, std::uint64_t lookup) {
-    const auto [known, fresh] = known_.try_emplace(lookup, static_cast<std::uint32_t>(stacks_.frames.size()));
+  // Of one address, innermost first: functions that were inlined have frames of their own.
+  const std::vector<std::uint32_t>& frames(const go::Function& function, std::uint64_t pc, std::uint64_t lookup) {
+    const auto [known, fresh] = known_.try_emplace(lookup);
     if (!fresh) return known->second;
-    Frame& frame = stacks_.frames.emplace_back();
-    frame.function = function.name;
-    frame.offset = pc - bias_;
-    frame.kind = "go";
-    const go::Line line = table_.line(function, lookup);
-    frame.file = line.file;
-    frame.line = line.line;
+    for (const go::Place& place : table_.places(function, lookup)) {
+      known->second.push_back(static_cast<std::uint32_t>(stacks_.frames.size()));
+      Frame& frame = stacks_.frames.emplace_back();
+      frame.function = place.function;
+      frame.file = place.line.file;
+      frame.line = place.line.line;
+      frame.inlined = place.inlined;
+      frame.offset = pc - bias_;
+      frame.kind = "go";
+    }
     return known->second;
   }
 
@@ -278,7 +283,7 @@ class Digester {
   std::uint64_t bias_;
   const Options& options_;
   RuntimeStacks& stacks_;
-  std::unordered_map<std::uint64_t, std::uint32_t> known_;
+  std::unordered_map<std::uint64_t, std::vector<std::uint32_t>> known_;
 };
 
 // runtime2.go, _Gidle … _Gpreempted; bit 12 says that the collector looks at it.
@@ -374,7 +379,10 @@ RuntimeStacks GoReader::digest(const Options& options, Hold& hold) {
       continue;
     }
     thread.name = start == "runtime.main" ? "main.main" : start;
-    if (const std::string by = layout->created_by ? digester.name_of(copy.word(layout->created_by)) : ""; !by.empty()) {
+    // The first one the runtime made as it started.
+    const bool first = copy.word(layout->id) == 1;
+    if (const std::string by = layout->created_by ? digester.name_of(copy.word(layout->created_by)) : "";
+        !by.empty() && !first) {
       std::string text;
       hatch::detail::append_value(text, by);
       thread.members.emplace_back("created_by", std::move(text));

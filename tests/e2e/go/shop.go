@@ -18,6 +18,11 @@ var (
 //go:noinline
 func waitForOrder() int { return <-quiet }
 
+// The compiler inlines these two: serve has takeOrder within it, and deep has both.
+func takeOrder() int { return waitForOrder() + 1 }
+
+func serve() int { return takeOrder() * 2 }
+
 //go:noinline
 func holdLock() { mu.Lock(); time.Sleep(time.Hour) }
 
@@ -37,7 +42,7 @@ func spin() {
 //go:noinline
 func deep(n int) int {
 	if n == 0 {
-		return waitForOrder()
+		return serve()
 	}
 	return deep(n-1) + 1
 }
