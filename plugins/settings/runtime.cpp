@@ -8,9 +8,9 @@
 
 #include "app/settings.hpp"
 #include "stack/jvm/attach.hpp"
+#include "stack/listeners.hpp"
 #include "stack/memory.hpp"
 #include "stack/node/inspector.hpp"
-#include "stack/node/listeners.hpp"
 
 namespace settings {
 namespace {
@@ -127,9 +127,9 @@ void add_rows(const std::string& name, const boost::json::value& value, const Su
 // How Node was built, and of what, where its inspector is open: nobody opens it for this.
 void ask_node(const Subject& subject, Section& section) {
   Unheld hold{subject.run};
-  if (!stack::node::shares_network(subject.process, subject.process.pid))
+  if (!stack::shares_network(subject.process, subject.process.pid))
     return section.add("inspector", "not asked: the process is in another network namespace");
-  for (const stack::node::Listener& listener : stack::node::find_listeners(subject.process, subject.process.pid).own) {
+  for (const stack::Listener& listener : stack::find_listeners(subject.process, subject.process.pid).own) {
     stack::node::Inspector inspector{hold};
     if (!listener.loopback || !inspector.find(listener.endpoint)) continue;
     const auto said = inspector.evaluate("JSON.stringify({config: process.config, versions: process.versions})");

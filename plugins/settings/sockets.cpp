@@ -12,7 +12,7 @@
 
 #include "hatch/sock_diag.hpp"
 #include "settings/descriptors.hpp"
-#include "stack/node/listeners.hpp"
+#include "stack/listeners.hpp"
 
 namespace settings {
 namespace {
@@ -96,7 +96,7 @@ Pairs unix_pairs() {
 
 // The other end as far as it has a name: of what was accepted that is the listener's.
 void add_unix_peers(const Subject& subject, std::unordered_map<std::uint64_t, Socket>& known) {
-  if (!stack::node::shares_network(subject.process, subject.process.pid)) return;
+  if (!stack::shares_network(subject.process, subject.process.pid)) return;
   for (const auto& [inode, peer] : unix_pairs()) {
     const auto at = known.find(inode), other = known.find(peer);
     if (at == known.end()) continue;

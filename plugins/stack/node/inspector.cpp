@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 
 // Where a program runs JavaScript at all, its next step comes within this; then it is taken for idle, and proved to be.
 constexpr auto next_step = 10ms;
-constexpr std::size_t max_workers = 256, max_scripts = 20'000;
+constexpr std::size_t max_workers = 256, max_scripts = 20'000, max_list = 256 * 1024;
 constexpr std::string_view async_depth = R"({"maxDepth":32})";
 
 // An id or a URL path: what may stand in a request line and in a command of ours without further thought.
@@ -48,16 +48,16 @@ bool Inspector::find(const Endpoint& endpoint) {
   const auto deadline = Clock::now() + patience;
   path_.clear();
   if (!socket_.connect(endpoint, deadline)) return false;
-  const auto list = socket_.get("/json/list", deadline);
-  if (!list) return false;
-  each_element(*list, [&](std::string_view entry) {
+  const HttpAnswer list = socket_.get("/json/list", max_list, deadline);
+  if (!list.ok()) return false;
+  each_element(list.body, [&](std::string_view entry) {
     const std::string id = text_of(member(entry, "id"));
     if (text_of(member(entry, "type")) == "node" && is_plain(id)) path_ = "/" + id;
     return path_.empty();
   });
   if (path_.empty()) return false;
-  if (const auto version = socket_.get("/json/version", deadline)) {
-    version_ = text_of(member(*version, "Browser"), 64);
+  if (const HttpAnswer version = socket_.get("/json/version", max_list, deadline); version.ok()) {
+    version_ = text_of(member(version.body, "Browser"), 64);
     version_.erase(0, version_.find('/') + 1);
   }
   return true;

@@ -11,10 +11,10 @@
 #include <thread>
 
 #include "hatch/json.hpp"
+#include "stack/listeners.hpp"
 #include "stack/node/exports.hpp"
 #include "stack/node/inspector.hpp"
 #include "stack/node/json.hpp"
-#include "stack/node/listeners.hpp"
 #include "stack/node/options.hpp"
 #include "stack/node/probe.hpp"
 #include "stack/node/sigaction.hpp"

@@ -1,22 +1,12 @@
 #include "stack/node/websocket.hpp"
 
-#include <fcntl.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <charconv>
 
 namespace stack::node {
 namespace {
-
-constexpr std::size_t max_head = 16 * 1024, max_body = 256 * 1024;
-constexpr std::size_t read_size = 256 * 1024;
-constexpr int slice_ms = 50;  // between two looks at the run's cancellation
 
 enum Opcode : unsigned { continuation = 0, text_frame = 1, close_frame = 8, ping = 9, pong = 10 };
 
@@ -41,101 +31,6 @@ void fill_randomly(unsigned char* into, std::size_t size) {
 
 }  // namespace
 
-Got WebSocket::wait(short events, Clock::time_point deadline) {
-  for (;;) {
-    if (hold_.cancelled()) return Got::cancelled;
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
-    if (left <= 0) return Got::timeout;
-    pollfd ready{fd_.get(), events, 0};
-    const int n = ::poll(&ready, 1, static_cast<int>(std::min<std::int64_t>(left, slice_ms)));
-    if (n > 0) return Got::message;
-    if (n < 0 && errno != EINTR) return Got::broken;
-  }
-}
-
-bool WebSocket::connect(const Endpoint& endpoint, Clock::time_point deadline) {
-  in_.clear();
-  taken_ = 0;
-  host_ = endpoint.text;
-  fd_ = UniqueFd{::socket(endpoint.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-  if (!fd_) return false;
-  const int one = 1;
-  ::setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  if (::connect(fd_.get(), reinterpret_cast<const sockaddr*>(&endpoint.address), endpoint.length) == 0) return true;
-  if (errno != EINPROGRESS || wait(POLLOUT, deadline) != Got::message) return close(), false;
-  int error = 0;
-  socklen_t size = sizeof error;
-  if (::getsockopt(fd_.get(), SOL_SOCKET, SO_ERROR, &error, &size) < 0 || error != 0) return close(), false;
-  return true;
-}
-
-Got WebSocket::read_more(Clock::time_point deadline) {
-  if (!fd_) return Got::closed;
-  if (const Got ready = wait(POLLIN, deadline); ready != Got::message) return ready;
-  const std::size_t had = in_.size();
-  in_.resize(had + read_size);
-  const ssize_t n = ::recv(fd_.get(), in_.data() + had, read_size, 0);
-  in_.resize(had + static_cast<std::size_t>(std::max<ssize_t>(n, 0)));
-  if (n < 0 && (errno == EINTR || errno == EAGAIN)) return Got::message;
-  if (n <= 0) return close(), Got::closed;
-  if (had == taken_) came_ = Clock::now();
-  // Node leaves Nagle's algorithm on, so its next packet waits for our acknowledgement, and ours would wait 40 ms for
-  // something to travel with: during a pause that is 40 ms of standing still. The kernel forgets this after a while, so
-  // it is said again after each read (tcp(7)).
-  const int one = 1;
-  ::setsockopt(fd_.get(), IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
-  return Got::message;
-}
-
-bool WebSocket::write_all(std::string_view bytes, Clock::time_point deadline) {
-  while (!bytes.empty()) {
-    if (!fd_ || wait(POLLOUT, deadline) != Got::message) return false;
-    const ssize_t n = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (n < 0) return close(), false;
-    bytes.remove_prefix(static_cast<std::size_t>(n));
-  }
-  return true;
-}
-
-// ---- HTTP
-// --------------------------------------------------------------------------------------------------------------
-
-bool WebSocket::ask(const std::string& path, const std::string& more, std::string& head, Clock::time_point deadline) {
-  // Host is an IP literal: for any other name the inspector answers 400, against DNS rebinding.
-  if (!write_all("GET " + path + " HTTP/1.1\r\nHost: " + host_ + "\r\n" + more + "\r\n", deadline)) return false;
-  for (;;) {
-    const std::size_t end = in_.find("\r\n\r\n", taken_);
-    if (end != in_.npos) {
-      head = in_.substr(taken_, end + 2 - taken_);
-      taken_ = end + 4;
-      return true;
-    }
-    if (in_.size() - taken_ > max_head || read_more(deadline) != Got::message) return false;
-  }
-}
-
-std::optional<std::string> WebSocket::get(const std::string& path, Clock::time_point deadline) {
-  std::string head;
-  if (!ask(path, "", head, deadline) || !head.starts_with("HTTP/1.") || head.substr(8, 4) != " 200")
-    return std::nullopt;
-  std::string lower = head;
-  for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  constexpr std::string_view field = "\r\ncontent-length:";
-  const std::size_t at = lower.find(field);
-  if (at == lower.npos) return std::nullopt;
-  std::size_t digits = at + field.size(), length = 0;
-  while (digits < head.size() && head[digits] == ' ') ++digits;
-  const auto [end, error] = std::from_chars(head.data() + digits, head.data() + head.size(), length);
-  if (error != std::errc{} || length > max_body) return std::nullopt;
-  while (in_.size() - taken_ < length)
-    if (read_more(deadline) != Got::message) return std::nullopt;
-  std::string body = in_.substr(taken_, length);
-  taken_ += length;
-  drop_taken();
-  return body;
-}
-
 bool WebSocket::upgrade(const std::string& path, Clock::time_point deadline) {
   std::array<unsigned char, 16> nonce{};
   fill_randomly(nonce.data(), nonce.size());
@@ -144,7 +39,7 @@ bool WebSocket::upgrade(const std::string& path, Clock::time_point deadline) {
   return ask(path,
              "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " +
                  base64_of(nonce) + "\r\n",
-             head, deadline) &&
+             head, deadline) == Got::message &&
          head.starts_with("HTTP/1.1 101 ");
 }
 
@@ -202,12 +97,6 @@ Got WebSocket::next_frame(Frame& frame) {
   frame.payload = std::string_view{in_}.substr(taken_ + head, static_cast<std::size_t>(size));
   taken_ += head + static_cast<std::size_t>(size);
   return Got::message;
-}
-
-void WebSocket::drop_taken() {
-  if (taken_ < in_.size() && taken_ < read_size) return;
-  in_.erase(0, taken_);
-  taken_ = 0;
 }
 
 Got WebSocket::receive(std::string& text, Clock::time_point& came, Clock::time_point deadline) {

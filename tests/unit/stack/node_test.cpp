@@ -1,16 +1,15 @@
 // Node's inspector as a hostile peer, and what is made of its words. The real program is met in tests/e2e.
 #include "stack/node/node.hpp"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <sys/socket.h>
 
 #include <thread>
 
+#include "peer.hpp"
+#include "stack/listeners.hpp"
 #include "stack/node/exports.hpp"
 #include "stack/node/inspector.hpp"
 #include "stack/node/json.hpp"
-#include "stack/node/listeners.hpp"
 #include "stack/node/options.hpp"
 #include "stack/node/sigaction.hpp"
 #include "support.hpp"
@@ -22,56 +21,15 @@ namespace node = stack::node;
 
 namespace {
 
-// A server that answers each connection with what it is given and closes it.
-class Peer {
- public:
-  explicit Peer(std::string answer)
-      : answer_(std::move(answer)), fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    auto& in = reinterpret_cast<sockaddr_in&>(endpoint.address);
-    in.sin_family = AF_INET;
-    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    endpoint.length = sizeof in;
-    REQUIRE(::bind(fd_.get(), reinterpret_cast<sockaddr*>(&in), sizeof in) == 0);
-    REQUIRE(::listen(fd_.get(), 4) == 0);
-    REQUIRE(::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&in), &endpoint.length) == 0);
-    endpoint.text = "127.0.0.1:" + std::to_string(ntohs(in.sin_port));
-    server_ = std::thread([this] {
-      const stack::UniqueFd client{::accept(fd_.get(), nullptr, nullptr)};
-      std::string_view rest = answer_;
-      while (!rest.empty()) {
-        const ssize_t n = ::send(client.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
-        if (n <= 0) break;
-        rest.remove_prefix(static_cast<std::size_t>(n));
-      }
-      // A close before all was read would take back what was sent.
-      ::shutdown(client.get(), SHUT_WR);
-      char ignored[4096];
-      while (::recv(client.get(), ignored, sizeof ignored, 0) > 0) {
-      }
-    });
-  }
-  Peer(const Peer&) = delete;
-  ~Peer() {
-    ::shutdown(fd_.get(), SHUT_RDWR);
-    server_.join();
-  }
-  node::Endpoint endpoint;
-
- private:
-  std::string answer_;
-  stack::UniqueFd fd_;
-  std::thread server_;
-};
-
 const std::string upgraded = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
 
 struct Received {
-  node::Got got;
+  stack::Got got;
   std::string text;
 };
 
 Received receive(const std::string& frames) {
-  const Peer peer{upgraded + frames};
+  const stack_test::Peer peer{upgraded + frames};
   stack_test::TestHold hold;
   node::WebSocket socket{hold};
   const auto deadline = stack::Clock::now() + 10s;
@@ -115,7 +73,7 @@ TEST_CASE("options of the inspector, from the command line and NODE_OPTIONS") {
 }
 
 TEST_CASE("listening sockets, as the kernel lists them") {
-  const auto all = node::parse_listening(
+  const auto all = stack::parse_listening(
       "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
       "   0: 0100007F:240D 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 93311 1 0\n"
       "   1: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 93312 1 0\n"
@@ -123,19 +81,19 @@ TEST_CASE("listening sockets, as the kernel lists them") {
   REQUIRE(all.size() == 2);
   CHECK((all[0].endpoint.text == "127.0.0.1:9229" && all[0].loopback && all[0].inode == 93311));
   CHECK((all[1].endpoint.text == "127.0.0.1:80" && !all[1].loopback && all[1].port == 80));
-  const auto six = node::parse_listening(
+  const auto six = stack::parse_listening(
       "head\n   0: 00000000000000000000000001000000:240D 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 7 1\n");
   REQUIRE(six.size() == 1);
   CHECK((six[0].endpoint.text == "[::1]:9229" && six[0].loopback));
-  CHECK(node::parse_listening("head\n 0: 01:24 x 0A\n garbage").empty());
-  CHECK(node::parse_listening("").empty());
+  CHECK(stack::parse_listening("head\n 0: 01:24 x 0A\n garbage").empty());
+  CHECK(stack::parse_listening("").empty());
 }
 
 TEST_CASE("a listener belongs to the process that has its descriptor") {
-  const Peer peer{""};
+  const stack_test::Peer peer{""};
   const stack_test::Handles self{::getpid()};
   const auto has = [&](const stack::Process& process) {
-    const auto own = node::find_listeners(process, process.pid).own;
+    const auto own = stack::find_listeners(process, process.pid).own;
     return std::any_of(own.begin(), own.end(), [&](const auto& l) { return l.endpoint.text == peer.endpoint.text; });
   };
   CHECK(has(self.process()));
@@ -150,24 +108,24 @@ TEST_CASE("frames of a WebSocket: whole, in pieces, with pings between") {
 }
 
 TEST_CASE("a peer that does not keep to RFC 6455 is left") {
-  CHECK(receive("\x81\x85\x01\x02\x03\x04hello").got == node::Got::broken);             // masked
-  CHECK(receive("\xc1\x05hello").got == node::Got::broken);                             // compressed
-  CHECK(receive("\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xff").got == node::Got::broken);  // 2^64 bytes
-  CHECK(receive("\x80\x01"s + "c").got == node::Got::broken);                           // the rest of nothing
-  CHECK(receive("\x89\x7e\x00\x01p"s).got == node::Got::broken);                        // a long ping
-  CHECK(receive("\x88\x00"s).got == node::Got::closed);
-  CHECK(receive("\x81").got == node::Got::closed);
+  CHECK(receive("\x81\x85\x01\x02\x03\x04hello").got == stack::Got::broken);             // masked
+  CHECK(receive("\xc1\x05hello").got == stack::Got::broken);                             // compressed
+  CHECK(receive("\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xff").got == stack::Got::broken);  // 2^64 bytes
+  CHECK(receive("\x80\x01"s + "c").got == stack::Got::broken);                           // the rest of nothing
+  CHECK(receive("\x89\x7e\x00\x01p"s).got == stack::Got::broken);                        // a long ping
+  CHECK(receive("\x88\x00"s).got == stack::Got::closed);
+  CHECK(receive("\x81").got == stack::Got::closed);
   std::string pieces;
   for (int i = 0; i < 20; ++i) {  // each allowed, together too much
     pieces += i == 0 ? "\x01\x7f\x00\x00\x00\x00\x00\x10\x00\x00"s : "\x00\x7f\x00\x00\x00\x00\x00\x10\x00\x00"s;
     pieces += std::string(std::size_t{1} << 20, 'x');
   }
-  CHECK(receive(pieces).got == node::Got::broken);
+  CHECK(receive(pieces).got == stack::Got::broken);
 }
 
 TEST_CASE("what only pretends to be an inspector is none") {
   const auto found = [](const std::string& answer) {
-    const Peer peer{answer};
+    const stack_test::Peer peer{answer};
     stack_test::TestHold hold;
     node::Inspector inspector{hold};
     return inspector.find(peer.endpoint);

@@ -1,4 +1,4 @@
-#include "stack/node/listeners.hpp"
+#include "stack/listeners.hpp"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -11,7 +11,7 @@
 #include <cstring>
 #include <unordered_set>
 
-namespace stack::node {
+namespace stack {
 namespace {
 
 constexpr std::size_t table_limit = std::size_t{1} << 20;  // the kernel lists what listens first
@@ -150,4 +150,4 @@ bool shares_network(const Process& process, pid_t living) {
          theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
 }
 
-}  // namespace stack::node
+}  // namespace stack

@@ -2,9 +2,9 @@
 // process may have taken it.
 #pragma once
 
-#include "stack/node/websocket.hpp"
+#include "stack/connection.hpp"
 
-namespace stack::node {
+namespace stack {
 
 struct Listener {
   Endpoint endpoint;  // what to connect to: loopback where it listens on all addresses
@@ -28,4 +28,4 @@ Listeners find_listeners(const Process& process, pid_t living);
 // Whether the process's network is the one that we are in.
 bool shares_network(const Process& process, pid_t living);
 
-}  // namespace stack::node
+}  // namespace stack
