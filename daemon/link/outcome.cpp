@@ -146,17 +146,22 @@ bool Outcome::take(Message& message) {
                : status == "failed"    ? Closing::failed
                : status == "cancelled" ? Closing::cancelled
                                        : Closing::broken;
+    take_pause(body);
     if (const json::object* problem = object_of(body, "problem")) closing_problem_ = problem_from_json(*problem);
   } else if (message.type == "ended") {
     ended_ = true;
     death_ = death_text(text_of(body, "how"), static_cast<int>(number_of(body, "status")));
     asked_ = text_of(body, "asked");
     killed_ = flag_of(body, "killed");
-    longest_pause_us_ = std::max<std::int64_t>(0, number_of(body, "longest_pause_us"));
+    take_pause(body);
   } else {
     return false;
   }
   return true;
+}
+
+void Outcome::take_pause(const json::object& body) {
+  longest_pause_us_ = std::max(longest_pause_us_, number_of(body, "longest_pause_us"));
 }
 
 void Outcome::plugin_gone(std::string_view how) {

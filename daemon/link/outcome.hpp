@@ -5,8 +5,8 @@
 // made printable, sizes and counts are bounded. take() costs time in proportion to the result; events and artifacts are
 // the caller's affair.
 //
-// The order: feed every message of the run channel; when `ended` has come, drain the channel once more until it says
-// nothing or ended (what a dead process sent is still in the socket), then ask for state() and problem().
+// The order: feed every message of the run channel until it is decided(), or `ended` has come; then drain the channel once
+// more until it says nothing or ended (what a dead process sent is still in the socket). Then ask for state() and problem().
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,9 @@ class Outcome {
   void plugin_gone(std::string_view how);
 
   bool ended() const { return ended_; }
-  RunState state() const;                  // once ended
+  // The run has said how it went, so that its process's end changes nothing.
+  bool decided() const { return closing_ != Closing::none && closing_ != Closing::cancelled; }
+  RunState state() const;                  // once ended or decided
   std::optional<Problem> problem() const;  // absent when succeeded
 
   // As far as the run came; a failed run may have one. Empty: none. Valid JSON, as the plugin wrote it.
@@ -63,6 +65,7 @@ class Outcome {
   static Result<std::string> text_in(Message& message);
   void take_result(Message& message);
   void take_rendering(Message& message);
+  void take_pause(const boost::json::object& body);
 
   enum class Closing { none, ok, failed, cancelled, broken };
   Closing closing_ = Closing::none;

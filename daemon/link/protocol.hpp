@@ -77,7 +77,8 @@
 //   result   {"bytes": N, "text": JSON object as text} where it is small (Outcome::max_inline),
 //            else {"bytes": N} + [sealed memfd: JSON object]
 //   rendering{"name", "bytes": N, …the same with UTF-8 text}
-//   closing  {"status": "ok"|"failed"|"cancelled"|"broken", ["problem": PROBLEM]}   the last message of a run
+//   closing  {"status": "ok"|"failed"|"cancelled"|"broken", "longest_pause_us", ["problem": PROBLEM]}   the last message of a run,
+//            whose process ends then. The front does not wait for that, unless the run was cancelled, which `ended` explains.
 //   A run whose process ended without `closing` has crashed, whatever its exit status says.
 //
 // ---- role "front" --------------------------------------------------------------------------------------------------------

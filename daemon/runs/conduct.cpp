@@ -67,9 +67,10 @@ std::string refusal(const LivePtr& live) {
   return problem ? text_of(*problem, "code") : std::string();
 }
 
-// Everything of a result that goes to disk, made on the pool.
+// Everything of a result that goes to disk.
+using Files = std::map<std::string, std::string>;
 struct Answer {
-  std::map<std::string, std::string> files;
+  Files files;
   std::vector<std::string> renderings;
   std::string verdict;
   bool has_result = false;
@@ -132,8 +133,8 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
     }
   }
 
-  // Its process is gone or given up on. Whoever sees its end may start the next at once, so the place is given back
-  // before the record, which takes a while, is written.
+  // It has answered, or its process is gone or given up on. Whoever sees its end may start the next at once, so the place
+  // is given back before the record, which takes a while, is written.
   slot->leave(now(), run.state == State::crashed);
   turn_.notify();
   if (live->channel) live->channel->close();
@@ -141,16 +142,14 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
   if (live->link) live->link->runs.erase(run.id);
   live->link.reset();
   co_await artifacts_.finish(run.id);
-  // What was told before the record, so that the end finds it on disk; that it has ended is told when the record, which
-  // is what counts after a crash, says so.
-  co_await write_events(live, live->lasting);
-  co_await record(live, live->lasting);
+  // That it has ended is told when the record, which is what counts after a crash, says so.
+  co_await write_end(live);
   audit_end(live, order);
   live->tell_state();
   live->events.add("result", result_event(run));
   live->changed.notify();
-  co_await write_events(live, false);
   retire(live);
+  co_await write_events(live);
   if (live->preflight) co_return;
   log::info("run ended", {{"run", run.id},
                           {"hatch", run.hatch},
@@ -231,14 +230,16 @@ asio::awaitable<void> Runner::hand_over(LivePtr live, const Order& order) {
   }
 }
 
-// Until the run's process is gone, or the deadline at which we no longer believe its plugin's process.
+// Until the run has said how it went, its process is gone, or the deadline has come at which we no longer believe its
+// plugin's process. A process that has answered is left to end by itself: taking its memory down may take longer than all the rest.
 asio::awaitable<void> Runner::attend(LivePtr live) {
+  const auto decided = [&] { return live->decided || live->refused || live->ended || live->link->gone; };
   // That it is running, and on which process, is recorded when it turns out to take a while. What acts is on disk anyway.
   const SteadyTime brief = now() + 100ms;
-  while (live->started && !live->ended && !live->link->gone && now() < brief) co_await live->changed.wait(brief);
-  if (live->started && !live->ended) co_await record(live, live->lasting);
+  while (live->started && !decided() && now() < brief) co_await live->changed.wait(brief);
+  if (live->started && !decided()) co_await record(live);
   SteadyTime look{};
-  while (!live->ended && !live->refused && !live->link->gone && now() < live->deadline) {
+  while (!decided() && now() < live->deadline) {
     if (artifacts_.any_open(live->run.id) && now() >= look) {
       co_await artifacts_.watch(live);
       look = now() + 250ms;
@@ -247,7 +248,7 @@ asio::awaitable<void> Runner::attend(LivePtr live) {
     const SteadyTime until = artifacts_.any_open(live->run.id) ? std::min(look, live->deadline) : live->deadline;
     co_await live->changed.wait(until);
   }
-  if (live->refused) co_return;
+  if (live->refused || live->decided) co_return;
   // Given up on: should its plugin's process come back to life, it ends the run.
   if (!live->ended && !live->link->gone && !live->cancel_asked)
     live->link->receiver.send("cancel", {{"run", live->run.id}});
@@ -285,6 +286,8 @@ asio::awaitable<void> Runner::conclude(LivePtr live) {
   }
   if (live->ended) {
     live->outcome.take(*live->ended);
+  } else if (live->decided) {
+    // What is said of its process later is no longer listened to.
   } else if (live->link && live->link->gone) {
     live->outcome.plugin_gone(live->link->how.empty() ? "which went away" : live->link->how);
   } else if (live->cancel_asked && stopping_) {
@@ -328,22 +331,8 @@ asio::awaitable<void> Runner::conclude(LivePtr live) {
   if (live->preflight || !run.stored) {
     live->kept = std::move(answer.files);
   } else {
-    auto files = std::make_shared<std::map<std::string, std::string>>(std::move(answer.files));
-    auto write = [this, id = run.id, lasting = live->lasting, files] { return disk_.write(id, *files, lasting); };
-    const auto written = co_await pool_.run(std::move(write));
-    if (written) {
-      run.bytes += answer.bytes;
-      if (answer.bytes <= 2 * link::Outcome::max_inline) live->fresh = std::move(*files);
-    } else {
-      // The small record may still fit where the result did not: what was written of that makes room.
-      log::error("a result could not be stored", {{"run", run.id}, {"problem", written.error().detail}});
-      auto remove = [this, id = run.id, files] {
-        for (const auto& [name, text] : *files) disk_.remove_file(id, name);
-      };
-      co_await pool_.run(std::move(remove));
-      run.stored = false;
-      live->kept = std::move(*files);
-    }
+    run.bytes += answer.bytes;
+    live->fresh = std::make_shared<const Files>(std::move(answer.files));  // written with the record
   }
   end(live, state, std::move(problem));
 }
@@ -359,18 +348,20 @@ asio::awaitable<void> Runner::read_channel(LivePtr live) {
       live->events.add(type, data);
       live->changed.notify();
       if (live->events.has_unwritten() && !live->writing_events)
-        asio::co_spawn(executor_, write_events(live, false), asio::detached);
+        asio::co_spawn(executor_, write_events(live), asio::detached);
     } else if (!co_await artifacts_.take(live, *message) && message->type != "ended") {
       // `ended` is the plugin process's word, never the run's own. Reading up to 64 MiB is work for the pool.
       const json::value* text = message->body.if_contains("text");
       const bool small = !text || (text->is_string() && text->get_string().size() <= link::Outcome::max_inline);
       if (message->fds.empty() && small) {
         live->outcome.take(*message);
-        continue;
+      } else {
+        auto shared = std::make_shared<link::Message>(std::move(*message));
+        auto work = [live, shared] { live->outcome.take(*shared); };
+        co_await pool_.run(std::move(work));
       }
-      auto shared = std::make_shared<link::Message>(std::move(*message));
-      auto work = [live, shared] { live->outcome.take(*shared); };
-      co_await pool_.run(std::move(work));
+      live->decided = live->outcome.decided();
+      if (live->decided) co_return live->changed.notify();
     }
   }
 }

@@ -34,7 +34,8 @@ struct Live {
   std::shared_ptr<PluginLink> link;   // set when `start` was sent
   std::shared_ptr<Receiver> channel;  // the run's own
   bool channel_over = true;           // nobody reads it
-  link::Outcome outcome;              // touched by one coroutine at a time, see runner.cpp
+  bool decided = false;               // it said how it went: the rest is its process's end, which nobody waits for
+  link::Outcome outcome;              // touched by one coroutine at a time, see conduct.cpp
   SteadyTime deadline{}, begun{};
 
   bool folder = true;  // false: it is not on disk and will not be: too little room, or the disk refused it
@@ -49,8 +50,8 @@ struct Live {
 
   // Result and renderings of a run that the disk refused, by file name. The record on disk does not know of them.
   std::map<std::string, std::string> kept;
-  // The same of a run that the disk took, where they are small: its caller is about to ask for them.
-  std::map<std::string, std::string> fresh;
+  // The same until the disk took them, and after that where they are small: its caller is about to ask for them.
+  std::shared_ptr<const std::map<std::string, std::string>> fresh;
 
   void move(State to);  // checks the table of moves; a move that is not in it is a bug
   void tell_state();    // as an event

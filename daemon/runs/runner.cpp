@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/detached.hpp>
 #include <boost/json.hpp>
+#include <utility>
 
 #include "base/json.hpp"
 #include "base/log.hpp"
@@ -185,8 +186,10 @@ asio::awaitable<Result<Run>> Runner::load(std::string id) {
 
 asio::awaitable<Result<std::string>> Runner::read(std::string id, std::string file) {
   if (const LivePtr found = live(id)) {
-    for (const auto* files : {&found->kept, &found->fresh})
+    for (const auto* files : {&std::as_const(found->kept), found->fresh.get()}) {
+      if (!files) continue;
       if (const auto at = files->find(file); at != files->end()) co_return at->second;
+    }
   }
   auto work = [this, id, file] { return disk_.read(id, file); };
   co_return co_await pool_.run(std::move(work));
@@ -315,107 +318,6 @@ void Runner::end(const LivePtr& live, State state, std::optional<Problem> proble
   run.duration_ms =
       std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - live->begun).count();
   live->move(state);
-}
-
-// On disk before it starts, so that a crash of hatchd leaves its trace. What only looks need not outlast a power cut, and
-// where there is little room it goes on in memory, because a full disk is when people need to look. What acts is
-// recorded as long as there is any room; else it is not started.
-asio::awaitable<void> Runner::begin_record(LivePtr live, const Order& order) {
-  const bool acts = order.effect != schema::Effect::observe;
-  auto work = [this, run = live->run, acts, lasting = live->lasting, key = order.key]() -> Result<std::uint64_t> {
-    if (!acts && disk_.low()) return refuse("no-space", "less than runs.min_free is left");
-    if (auto made = disk_.create(run.id, lasting); !made) return tl::unexpected(made.error());
-    auto size = disk_.write_record(run, lasting);
-    // The record before the key: a key never names a run that nobody knows.
-    if (size && key)
-      if (auto kept = keys_.write(*key, run.id); !kept) size = tl::unexpected(kept.error());
-    if (!size) disk_.remove(run.id);
-    return size;
-  };
-  const auto size = co_await pool_.run(std::move(work));
-  if (size) {
-    live->run.record_bytes = *size;
-  } else {
-    log::error("a run is not on disk", {{"run", live->run.id}, {"problem", size.error().detail}});
-    live->run.stored = live->folder = false;
-    live->events.stay_in_memory();
-    if (acts && order.key) keys_.release(*order.key, live->run.id);
-  }
-  store_.put(live->run);
-}
-
-asio::awaitable<Result<void>> Runner::write_record(LivePtr live, bool durable) {
-  while (live->writing_record) co_await live->disk_free.wait();
-  live->writing_record = true;
-  const Defer done{[&] {
-    live->writing_record = false;
-    live->disk_free.notify();
-  }};
-  Run run = live->run;
-  if (!live->kept.empty()) {  // what is in memory only will not be there after a restart
-    run.has_result = false;
-    run.renderings.clear();
-  }
-  auto work = [this, run = std::move(run), durable] { return disk_.write_record(run, durable); };
-  const auto size = co_await pool_.run(std::move(work));
-  if (!size) co_return tl::unexpected(size.error());
-  live->run.record_bytes = *size;
-  co_return Result<void>{};
-}
-
-// Writes the record as it is now. A disk that refuses does not end the run.
-asio::awaitable<void> Runner::record(LivePtr live, bool durable) {
-  if (live->preflight) co_return;
-  if (live->folder) {
-    const auto written = co_await write_record(live, durable);
-    if (!written) {
-      const bool stored = std::exchange(live->run.stored, false);
-      log::error("a run could not be recorded", {{"run", live->run.id}, {"problem", written.error().detail}});
-      if (is_over(live->run.state)) write_later(live, stored);
-    }
-  }
-  store_.put(live->run);
-}
-
-// What was told and is not on disk yet.
-asio::awaitable<void> Runner::write_events(LivePtr live, bool durable) {
-  while (live->writing_events) co_await live->disk_free.wait();
-  live->writing_events = true;
-  const Defer done{[&] {
-    live->writing_events = false;
-    live->disk_free.notify();
-  }};
-  while (live->events.has_unwritten()) {
-    std::string entries = live->events.take_unwritten();
-    const std::uint64_t size = entries.size();
-    auto work = [this, id = live->run.id, entries = std::move(entries), durable] {
-      return disk_.append(id, events_file, entries, durable);
-    };
-    const auto written = co_await pool_.run(std::move(work));
-    if (written) {
-      live->run.bytes += size;
-    } else {
-      log::error("events of a run are not on disk", {{"run", live->run.id}, {"problem", written.error().detail}});
-      live->events.stay_in_memory();
-    }
-  }
-}
-
-// Syncs what was written of a run that only looks. One thread at a time does it, for all that ended meanwhile: a sync
-// takes long, and the others are for who waits.
-asio::awaitable<void> Runner::settle(std::string id) {
-  unsettled_.push_back(std::move(id));
-  if (settling_) co_return;
-  settling_ = true;
-  const Defer done{[this] { settling_ = false; }};
-  while (!unsettled_.empty()) {
-    auto work = [this, ids = std::exchange(unsettled_, {})] {
-      for (const std::string& each : ids)
-        if (const auto settled = disk_.settle(each); !settled)
-          log::error("a run may not outlast a power cut", {{"run", each}, {"problem", settled.error().detail}});
-    };
-    co_await pool_.run(std::move(work));
-  }
 }
 
 }  // namespace hatchd::runs

@@ -105,11 +105,14 @@ class Runner {
   asio::awaitable<void> attend(LivePtr live);
   asio::awaitable<void> read_channel(LivePtr live);
   asio::awaitable<void> conclude(LivePtr live);
+  // recording.cpp
   asio::awaitable<void> begin_record(LivePtr live, const Order& order);
   asio::awaitable<Result<void>> write_record(LivePtr live, bool durable);
-  asio::awaitable<void> record(LivePtr live, bool durable);
-  asio::awaitable<void> write_events(LivePtr live, bool durable);
+  asio::awaitable<void> record(LivePtr live);
+  asio::awaitable<void> write_events(LivePtr live);
+  asio::awaitable<void> write_end(LivePtr live);
   asio::awaitable<void> settle(std::string id);
+  void not_recorded(const LivePtr& live, const Problem& problem);
   void end(const LivePtr& live, State state, std::optional<Problem> problem);
   void retire(const LivePtr& live);
   void bound_kept();

@@ -332,7 +332,8 @@ class Supervisor {
     setup["plugin"] = child.name;
     setup["idle_ms"] = std::chrono::milliseconds(idle_limit).count();
     setup["grace_ms"] = std::chrono::milliseconds(run_grace).count();
-    setup["max_runs"] = service_.config.runs.concurrency;
+    // As many again may be on their way out: the front lets the next begin when a run has answered.
+    setup["max_runs"] = 2 * service_.config.runs.concurrency;
     setup["cache"] = static_cast<bool>(cache);
     child.process.channel.send("setup", std::move(setup), fds);
     if (targets_.running()) {

@@ -380,7 +380,7 @@ int Host::send_text(std::string_view type, json::object body, std::string_view t
 }
 
 void Host::close_run(std::string_view status, const Problem* problem) {
-  json::object body{{"status", status}};
+  json::object body{{"status", status}, {"longest_pause_us", task_.board->longest_ns / 1000}};
   if (problem) body["problem"] = to_json(*problem);
   task_.channel.send("closing", std::move(body), {}, answer_patience_ms);
 }

@@ -273,7 +273,6 @@ void Runs::launch(Iterator at) {
   if (!hand_to_spare(active) && !fork_run(active))
     return refuse_run(at->first, Problem{"internal", "no process for a run: " + errno_text(errno)});
 
-  used_ = true;
   active.phase = Phase::running;
   // From here on these belong to the run alone: the other end of its channel shall see it end.
   active.task.channel.close();
@@ -304,6 +303,7 @@ bool Runs::fork_run(Active& active) {
 }
 
 void Runs::make_spare() {
+  spare_at_ = SteadyTime::max();
   UniqueFd errors = spare_.prepare();
   auto [ours, theirs] = link::Channel::pair();
   const pid_t parent = ::getpid();
@@ -318,8 +318,7 @@ void Runs::make_spare() {
     wait_for_task(link::Channel{std::move(theirs)}, std::move(task), parent);
   }
   if (pid < 0) {
-    spare_ = {};
-    used_ = false;  // not again before the next run, which will fork
+    spare_ = {};  // not again before the next run, which will fork
     return;
   }
   spare_.pid = pid;
@@ -441,6 +440,10 @@ SteadyTime Runs::tick() {
   for (const std::string& id : unanswered)
     refuse_run(id, Problem{"internal", "hatchd: targets did not answer within 5 seconds; try again"});
   sweep();
+  if (runs_.empty() && !stopping_) {
+    if (at >= spare_at_) make_spare();
+    next = std::min(next, spare_at_);
+  }
   return next;
 }
 
@@ -469,10 +472,8 @@ void Runs::read_fds() {
 void Runs::children_changed() {
   int status = 0;
   for (pid_t pid; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
-    if (pid == spare_.pid) {  // the kernel takes it when memory runs out: no other one before there is another run
-      spare_ = {};
-      used_ = false;
-    }
+    // The kernel takes it when memory runs out: no other one before there is another run.
+    if (pid == spare_.pid) spare_ = {};
     const auto at = std::find_if(runs_.begin(), runs_.end(), [&](const auto& entry) {
       return entry.second->process.pid == pid && entry.second->phase == Phase::running;
     });
@@ -521,6 +522,7 @@ void Runs::sweep() {
     at->second->process.errors.finish(at->first);
     report_ended(at->first, active);
     at = runs_.erase(at);
+    if (spare_.pid < 0) spare_at_ = now() + spare_after;
   }
 }
 

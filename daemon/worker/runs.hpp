@@ -52,6 +52,8 @@ class Runs {
   static constexpr std::chrono::seconds targets_patience{5};
   static constexpr std::chrono::milliseconds pause_slack{250};
   static constexpr std::chrono::seconds sweep_patience{2};
+  // Making a spare takes a CPU for longer than the front takes to answer with the run that has just ended.
+  static constexpr std::chrono::milliseconds spare_after{2};
 
   // `foreign`: descriptors of the plugin process that no run may keep.
   Runs(const Plugin& plugin, Allowance allowance, link::Channel& front, std::vector<int> foreign);
@@ -66,14 +68,11 @@ class Runs {
   void add_fds(std::vector<pollfd>& entries) const;  // where runs write to, and where the spare says that it is there
   void read_fds();                                   // when one of those is readable
 
-  // To be called when there is nothing to do: makes the process of the next run, if there were any so far.
-  bool wants_spare() const { return used_ && runs_.empty() && spare_.pid < 0 && !stopping_; }
-  void make_spare();
-
   // Asks every run to end, and lets no new one start. Without `grace` they are killed at once.
   void stop(std::chrono::milliseconds grace);
 
-  // Does what time asks for, and says when to come again (SteadyTime::max(): no need).
+  // Does what time asks for, and says when to come again (SteadyTime::max(): no need). After a run, when there has been
+  // none for `spare_after`, it makes the process of the next one.
   SteadyTime tick();
   bool empty() const { return runs_.empty(); }
 
@@ -104,6 +103,7 @@ class Runs {
   void launch(Iterator at);
   bool hand_to_spare(Active& active);
   bool fork_run(Active& active);
+  void make_spare();
   void become_child(UniqueFd errors, const Active* own);
   [[noreturn]] void wait_for_task(link::Channel channel, Task task, pid_t parent);
   const Hatch* hatch_of(const std::string& key) const;
@@ -122,8 +122,8 @@ class Runs {
   std::map<std::string, std::unique_ptr<Active>> runs_;
   std::uint64_t last_tag_ = 0;
   Pages pages_;
-  RunProcess spare_;   // of the next run
-  bool used_ = false;  // there was a run
+  RunProcess spare_;                         // of the next run
+  SteadyTime spare_at_ = SteadyTime::max();  // when it shall be made
   bool stopping_ = false;
 };
 

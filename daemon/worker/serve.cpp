@@ -148,11 +148,7 @@ class Server {
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now()).count();
       timeout = static_cast<int>(std::clamp<std::int64_t>(left, 0, 3'600'000));
     }
-    if (runs_.wants_spare()) {
-      if (::poll(entries.data(), entries.size(), 0) == 0) return runs_.make_spare();
-    } else if (::poll(entries.data(), entries.size(), timeout) <= 0) {
-      return;
-    }
+    if (::poll(entries.data(), entries.size(), timeout) <= 0) return;
     if (std::any_of(entries.begin() + own, entries.end(), [](const pollfd& entry) { return entry.revents != 0; }))
       runs_.read_fds();
     if (entries[2].revents) read_signals();

@@ -122,6 +122,17 @@ def test_what_a_run_leaves_behind_ends_with_it(demo):
         check_still_answers(daemon, demo)
 
 
+def test_one_that_has_answered_is_not_waited_for_and_is_ended_in_time(demo):
+    with with_plugin(demo, "lingers", timeout="5s", concurrency=1) as daemon:
+        for _ in range(2):
+            answer = daemon.run("broken.lingers", timeout=20)
+            assert answer.status == 200 and answer.json()["result"]["verdict"] == "answered", answer
+            assert daemon.record(answer.json()["id"])["state"] == "succeeded"
+        assert daemon.process("hatchd: run"), "its process hangs and does not keep the answer back"
+        wait_until("both processes to be ended", lambda: not daemon.process("hatchd: run"), 30)
+        check_still_answers(daemon, demo)
+
+
 def test_a_run_that_holds_its_target_is_ended_by_its_parent(demo):
     with with_plugin(demo, "overstays") as daemon:
         answer = daemon.run("broken.overstays", timeout=15)

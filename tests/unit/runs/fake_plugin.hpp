@@ -28,7 +28,7 @@ struct FakeRun {
   void result(const std::string& text) { blob("result", {}, text); }
   void rendering(const std::string& name, const std::string& text) { blob("rendering", {{"name", name}}, text); }
   void closing(const std::string& status, json::object problem = {}) {
-    json::object body{{"status", status}};
+    json::object body{{"status", status}, {"longest_pause_us", 77}};
     if (!problem.empty()) body["problem"] = std::move(problem);
     channel.send("closing", std::move(body));
   }

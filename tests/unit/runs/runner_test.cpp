@@ -67,6 +67,26 @@ TEST_CASE("a plugin's process serves one run after the other") {
   CHECK(house.asked == 1);
 }
 
+TEST_CASE("a run is over when it has answered, and the end of its process is not waited for") {
+  House house;
+  house.hatch.concurrency = 1;
+  std::vector<link::Channel> lingering;
+  house.acts = {[&](FakeRun& run) {
+    run.started();
+    run.result(R"({"verdict":"all is well"})");
+    run.closing("ok");
+    lingering.push_back(std::move(run.channel));
+    return true;
+  }};
+  for (int i = 0; i < 2; ++i) {
+    const Run run = house.run_to_end(house.order());
+    CHECK(run.state == State::succeeded);
+    CHECK(run.paused_us == 77);
+    CHECK(house.disk.read_record(run.id)->state == State::succeeded);
+  }
+  CHECK(lingering.size() == 2);
+}
+
 TEST_CASE("the run gets what was ordered") {
   House house;
   json::object start;

@@ -1,0 +1,194 @@
+// What is on disk of a run, from its begin to its end: folder, record, events, result. All of it is written by the pool;
+// disk.hpp knows how.
+#include <utility>
+
+#include "base/log.hpp"
+#include "runs/runner.hpp"
+
+namespace hatchd::runs {
+
+namespace {
+
+using Files = std::map<std::string, std::string>;
+
+constexpr std::uint64_t max_fresh = 2 * link::Outcome::max_inline;  // read from memory after it was written
+
+struct Written {
+  Result<void> result, events;
+  Result<std::uint64_t> record;  // its size
+  std::uint64_t bytes = 0;       // of the run, as the record has it
+};
+
+std::uint64_t bytes_of(const Files& files) {
+  std::uint64_t bytes = 0;
+  for (const auto& [name, text] : files) bytes += text.size();
+  return bytes;
+}
+
+// From a record: what is in memory only will not be there after a restart.
+void leave_out_result(Run& run) {
+  run.has_result = false;
+  run.renderings.clear();
+}
+
+void events_not_stored(const LivePtr& live, const Problem& problem) {
+  log::error("events of a run are not on disk", {{"run", live->run.id}, {"problem", problem.detail}});
+  live->events.stay_in_memory();
+}
+
+}  // namespace
+
+// On disk before it starts, so that a crash of hatchd leaves its trace. What only looks need not outlast a power cut, and
+// where there is little room it goes on in memory, because a full disk is when people need to look. What acts is
+// recorded as long as there is any room; else it is not started.
+asio::awaitable<void> Runner::begin_record(LivePtr live, const Order& order) {
+  const bool acts = order.effect != schema::Effect::observe;
+  auto work = [this, run = live->run, acts, lasting = live->lasting, key = order.key]() -> Result<std::uint64_t> {
+    if (!acts && disk_.low()) return refuse("no-space", "less than runs.min_free is left");
+    if (auto made = disk_.create(run.id, lasting); !made) return tl::unexpected(made.error());
+    auto size = disk_.write_record(run, lasting);
+    // The record before the key: a key never names a run that nobody knows.
+    if (size && key)
+      if (auto kept = keys_.write(*key, run.id); !kept) size = tl::unexpected(kept.error());
+    if (!size) disk_.remove(run.id);
+    return size;
+  };
+  const auto size = co_await pool_.run(std::move(work));
+  if (size) {
+    live->run.record_bytes = *size;
+  } else {
+    log::error("a run is not on disk", {{"run", live->run.id}, {"problem", size.error().detail}});
+    live->run.stored = live->folder = false;
+    live->events.stay_in_memory();
+    if (acts && order.key) keys_.release(*order.key, live->run.id);
+  }
+  store_.put(live->run);
+}
+
+asio::awaitable<Result<void>> Runner::write_record(LivePtr live, bool durable) {
+  while (live->writing_record) co_await live->disk_free.wait();
+  live->writing_record = true;
+  const Defer done{[&] {
+    live->writing_record = false;
+    live->disk_free.notify();
+  }};
+  Run run = live->run;
+  if (!live->kept.empty()) leave_out_result(run);
+  auto work = [this, run = std::move(run), durable] { return disk_.write_record(run, durable); };
+  const auto size = co_await pool_.run(std::move(work));
+  if (!size) co_return tl::unexpected(size.error());
+  live->run.record_bytes = *size;
+  co_return Result<void>{};
+}
+
+// Writes the record as it is now. A disk that refuses does not end the run.
+asio::awaitable<void> Runner::record(LivePtr live) {
+  if (live->preflight) co_return;
+  if (live->folder) {
+    const auto written = co_await write_record(live, live->lasting);
+    if (!written) not_recorded(live, written.error());
+  }
+  store_.put(live->run);
+}
+
+void Runner::not_recorded(const LivePtr& live, const Problem& problem) {
+  const bool stored = std::exchange(live->run.stored, false);
+  log::error("a run could not be recorded", {{"run", live->run.id}, {"problem", problem.detail}});
+  if (is_over(live->run.state)) write_later(live, stored);
+}
+
+// What was told and is not on disk yet.
+asio::awaitable<void> Runner::write_events(LivePtr live) {
+  while (live->writing_events) co_await live->disk_free.wait();
+  live->writing_events = true;
+  const Defer done{[&] {
+    live->writing_events = false;
+    live->disk_free.notify();
+  }};
+  while (live->events.has_unwritten()) {
+    std::string entries = live->events.take_unwritten();
+    const std::uint64_t size = entries.size();
+    auto work = [this, id = live->run.id, entries = std::move(entries)] {
+      return disk_.append(id, events_file, entries, false);
+    };
+    const auto written = co_await pool_.run(std::move(work));
+    if (written) {
+      live->run.bytes += size;
+    } else {
+      events_not_stored(live, written.error());
+    }
+  }
+}
+
+// A run that is over: its result where that is not on disk yet, what it told, and then the record, so that whoever reads
+// the record finds the rest. One piece of work for the pool, since going there and back takes longer than the writing.
+asio::awaitable<void> Runner::write_end(LivePtr live) {
+  if (live->preflight) co_return;
+  Run& run = live->run;
+  while (live->writing_record || live->writing_events) co_await live->disk_free.wait();
+  if (!live->folder) {
+    store_.put(run);
+    co_return;
+  }
+  live->writing_record = live->writing_events = true;
+  const Defer done{[&] {
+    live->writing_record = live->writing_events = false;
+    live->disk_free.notify();
+  }};
+  std::string entries = live->events.take_unwritten();
+  run.bytes += entries.size();
+  Run copy = run;
+  if (!live->kept.empty()) leave_out_result(copy);
+  auto work = [this, copy = std::move(copy), files = live->fresh, entries = std::move(entries),
+               durable = live->lasting]() mutable {
+    Written written;
+    if (files && !files->empty()) written.result = disk_.write(copy.id, *files, durable);
+    if (!written.result) {
+      // The small record may still fit where the result did not: what was written of that makes room.
+      for (const auto& [name, text] : *files) disk_.remove_file(copy.id, name);
+      copy.stored = false;
+      copy.bytes -= bytes_of(*files);
+      leave_out_result(copy);
+    }
+    if (!entries.empty()) written.events = disk_.append(copy.id, events_file, entries, durable);
+    if (!written.events) copy.bytes -= entries.size();
+    written.bytes = copy.bytes;
+    written.record = disk_.write_record(copy, durable);
+    return written;
+  };
+  const Written written = co_await pool_.run(std::move(work));
+  run.bytes = written.bytes;
+  if (!written.result) {
+    log::error("a result could not be stored", {{"run", run.id}, {"problem", written.result.error().detail}});
+    run.stored = false;
+    live->kept = *live->fresh;
+    live->fresh.reset();
+  } else if (live->fresh && bytes_of(*live->fresh) > max_fresh) {
+    live->fresh.reset();
+  }
+  if (!written.events) events_not_stored(live, written.events.error());
+  if (written.record)
+    run.record_bytes = *written.record;
+  else
+    not_recorded(live, written.record.error());
+  store_.put(run);
+}
+
+// Syncs what was written of a run that only looks. One thread at a time does it, for all that ended meanwhile: a sync
+// takes long, and the others are for who waits.
+asio::awaitable<void> Runner::settle(std::string id) {
+  unsettled_.push_back(std::move(id));
+  if (settling_) co_return;
+  settling_ = true;
+  const Defer done{[this] { settling_ = false; }};
+  while (!unsettled_.empty()) {
+    auto work = [this, ids = std::exchange(unsettled_, {})] {
+      for (const std::string& each : ids)
+        if (const auto settled = disk_.settle(each); !settled)
+          log::error("a run may not outlast a power cut", {{"run", each}, {"problem", settled.error().detail}});
+    };
+    co_await pool_.run(std::move(work));
+  }
+}
+
+}  // namespace hatchd::runs
