@@ -2,8 +2,10 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
+#include <compare>
 #include <cstdint>
 #include <cstdio>
 #include <ctime>
@@ -12,8 +14,19 @@
 namespace hatchd {
 
 namespace {
+
 constexpr std::string_view crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-}
+constexpr unsigned ulid_size = 26, time_digits = 10;
+
+// The two parts of an id, which compare as its text does.
+struct Made {
+  std::uint64_t ms = 0;
+  std::array<std::uint8_t, 10> random{};
+  auto operator<=>(const Made&) const = default;
+};
+thread_local Made last;
+
+}  // namespace
 
 std::string rfc3339(WallTime time) {
   const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
@@ -28,36 +41,62 @@ std::string rfc3339(WallTime time) {
   return text;
 }
 
+std::optional<WallTime> parse_rfc3339(std::string_view text) {
+  constexpr std::size_t length = std::string_view("2026-11-23T14:40:44.123Z").size();
+  const std::string whole(text);
+  std::tm parts{};
+  const char* rest = ::strptime(whole.c_str(), "%Y-%m-%dT%H:%M:%S", &parts);
+  int ms = 0;
+  if (!rest || *rest != '.' || whole.size() != length || whole.back() != 'Z') return std::nullopt;
+  const auto [end, error] = std::from_chars(rest + 1, rest + 4, ms);
+  if (error != std::errc() || end != rest + 4) return std::nullopt;
+  const std::chrono::seconds seconds{::timegm(&parts)};
+  constexpr auto most = std::chrono::duration_cast<std::chrono::seconds>(WallTime::duration::max());
+  if (seconds >= most || seconds <= -most) return std::nullopt;
+  return WallTime{seconds + std::chrono::milliseconds(ms)};
+}
+
 std::string new_ulid() {
-  // One process makes its ids on one thread; the state is what makes ids of the same millisecond sort.
-  thread_local std::uint64_t last_ms = 0;
-  thread_local std::array<std::uint8_t, 10> random{};
   const auto ms = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
           .count());
-  if (ms > last_ms) {
-    last_ms = ms;
-    if (::getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size()))
+  if (ms > last.ms) {
+    last.ms = ms;
+    if (::getrandom(last.random.data(), last.random.size(), 0) != static_cast<ssize_t>(last.random.size()))
       throw std::runtime_error("getrandom failed");
-    random[0] &= 0x7F;  // room to count up
+    last.random[0] &= 0x7F;  // room to count up
   } else {
-    for (std::size_t i = random.size(); i-- > 0;)
-      if (++random[i] != 0) break;
+    std::size_t i = last.random.size();
+    while (i > 0 && ++last.random[i - 1] == 0) --i;
+    if (i == 0) ++last.ms;
   }
-  std::string id(26, '0');
-  for (int i = 0; i < 10; ++i) id[static_cast<std::size_t>(i)] = crockford[last_ms >> (45 - 5 * i) & 31];
+  std::string id(ulid_size, '0');
+  for (unsigned i = 0; i < time_digits; ++i) id[i] = crockford[last.ms >> (45 - 5 * i) & 31];
   // 80 bits as sixteen groups of five.
-  for (unsigned group = 0; group < 16; ++group) {
+  for (unsigned i = time_digits; i < ulid_size; ++i) {
     unsigned value = 0;
-    for (unsigned bit = group * 5; bit < group * 5 + 5; ++bit)
-      value = value << 1 | (random[bit / 8] >> (7 - bit % 8) & 1u);
-    id[10 + group] = crockford[value];
+    for (unsigned bit = (i - time_digits) * 5; bit < (i - time_digits + 1) * 5; ++bit)
+      value = value << 1 | (last.random[bit / 8] >> (7 - bit % 8) & 1u);
+    id[i] = crockford[value];
   }
   return id;
 }
 
+void continue_ulids(std::string_view id) {
+  Made other;
+  for (unsigned i = 0; i < ulid_size; ++i) {
+    const auto value = static_cast<unsigned>(crockford.find(id[i]));
+    if (i < time_digits) other.ms = other.ms << 5 | value;
+    for (unsigned bit = 0; i >= time_digits && bit < 5; ++bit) {
+      const unsigned at = (i - time_digits) * 5 + bit;
+      other.random[at / 8] |= static_cast<std::uint8_t>((value >> (4 - bit) & 1u) << (7 - at % 8));
+    }
+  }
+  last = std::max(last, other);
+}
+
 bool is_ulid(std::string_view text) {
-  return text.size() == 26 && text.find_first_not_of(crockford) == std::string_view::npos && text[0] <= '7';
+  return text.size() == ulid_size && text.find_first_not_of(crockford) == std::string_view::npos && text[0] <= '7';
 }
 
 std::chrono::microseconds parse_duration(std::string_view text) {

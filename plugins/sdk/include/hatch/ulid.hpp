@@ -1,4 +1,5 @@
-// The id of a run is a ULID (github.com/ulid/spec), which says when the run was made.
+// The id of a run is a ULID (github.com/ulid/spec), which says when the run was made, or later: ids sort in the order of making,
+// also where the clock was set back.
 #pragma once
 
 #include <chrono>
@@ -8,7 +9,8 @@
 
 namespace hatch {
 
-// The first ten characters, of 5 bits each in Crockford's base 32, are milliseconds since 1970. Empty: not of these digits.
+// The first ten characters, of 5 bits each in Crockford's base 32, are milliseconds since 1970. Empty: not of these digits,
+// or of a time beyond those that a time_point has (the year 2262).
 inline std::optional<std::chrono::system_clock::time_point> made_at(std::string_view ulid) {
   constexpr std::string_view digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
   if (ulid.size() != 26) return std::nullopt;
@@ -18,7 +20,10 @@ inline std::optional<std::chrono::system_clock::time_point> made_at(std::string_
     if (digit == std::string_view::npos) return std::nullopt;
     ms = ms * 32 + static_cast<std::int64_t>(digit);
   }
-  return std::chrono::system_clock::time_point{std::chrono::milliseconds(ms)};
+  using Time = std::chrono::system_clock::time_point;
+  constexpr auto last = std::chrono::duration_cast<std::chrono::milliseconds>(Time::max().time_since_epoch());
+  if (ms > last.count()) return std::nullopt;
+  return Time{std::chrono::milliseconds(ms)};
 }
 
 }  // namespace hatch
