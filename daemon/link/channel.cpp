@@ -1,6 +1,7 @@
 #include "link/channel.hpp"
 
 #include <poll.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -104,6 +105,9 @@ Received receive(int socket, Message& message, std::size_t max_body) {
   do n = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
   while (n < 0 && errno == EINTR);
   if (n < 0) return errno == EAGAIN ? Received::nothing : Received::ended;  // ECONNRESET: the other side died
+
+  // It may hold secrets, and what is on the stack of a process that forks others is theirs, too.
+  const Defer wipe{[&] { ::explicit_bzero(room.data(), static_cast<std::size_t>(n)); }};
 
   // Take every descriptor first: whatever is wrong with the packet, none may leak.
   for (cmsghdr* entry = CMSG_FIRSTHDR(&header); entry; entry = CMSG_NXTHDR(&header, entry)) {

@@ -13,6 +13,7 @@
 #include "link/channel.hpp"
 #include "link/protocol.hpp"
 #include "targets/targets.hpp"
+#include "worker/freed.hpp"
 #include "worker/serve.hpp"
 
 namespace {
@@ -20,6 +21,7 @@ namespace {
 using namespace hatchd;
 
 int run_role() {
+  worker::wipes_freed = true;  // before the first message, which holds the secrets of profiles
   link::Channel supervisor{UniqueFd{link::control_fd}};
   link::Message setup;
   // Whoever started us has its message ready; the wait is for a machine under load.

@@ -17,6 +17,7 @@
 #include "base/rights.hpp"
 #include "hatch/network.hpp"
 #include "schema/schema.hpp"
+#include "worker/freed.hpp"
 
 namespace hatchd::worker {
 
@@ -347,6 +348,7 @@ void Runs::become_child(UniqueFd errors, const Active* own) {
     json::value others = std::move(derived.configuration);
     wipe(others);
   }
+  wipes_freed = false;
 }
 
 // The life of a spare: what it will write to it copies now. With the plugin process it ends.
