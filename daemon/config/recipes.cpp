@@ -10,6 +10,7 @@
 #include <map>
 
 #include "base/json.hpp"
+#include "base/url.hpp"
 #include "schema/schema.hpp"
 #include "schema/words.hpp"
 
@@ -63,16 +64,39 @@ void each(std::string_view text, char separator, const std::function<void(std::s
 
 // What a URL has before its query: where its path begins and ends.
 std::pair<std::size_t, std::size_t> path_of(std::string_view url) {
-  const std::size_t scheme = std::min(url.find("://"), url.size());
-  const std::size_t path = std::min(url.find_first_of("/?#", std::min(scheme + 3, url.size())), url.size());
+  const std::size_t path = path_begin(url);
   return {path, std::min(url.find('?', path), url.size())};
 }
 
 constexpr const char *argument = "argument", *plain_argument = "plain-argument", *path_segment = "path-segment";
 
+// The log of a recipe's target, nullptr: it has none. That of the pattern ("*": {…}) is for all that it makes.
+const json::object* log_of(const json::object& recipe, const json::object& targets) {
+  const std::string target = text_of(recipe, "target");
+  const json::object* match = object_of(targets, targets.contains(target) ? target : "*");
+  return match ? object_of(*match, "log") : nullptr;
+}
+
+// What is looked for in that log has to be fit for an argument, where a program reads it and is told; "": it has not to.
+std::string_view format_in_log(const json::object& recipe, const json::object& targets) {
+  const json::object* log = log_of(recipe, targets);
+  const json::array* command = log ? array_of(*log, "command") : nullptr;
+  bool behind = false;  // "--"
+  for (std::size_t i = 0; command && i < command->size(); ++i) {
+    if ((*command)[i] == "{mark}") return behind ? argument : plain_argument;
+    behind = behind || (*command)[i] == "--";
+  }
+  return {};
+}
+
 // What parameters have to be where they stand: the format of each that is an argument or a segment of a path.
-std::map<std::string, std::string> formats_of(const json::object& recipe) {
+std::map<std::string, std::string> formats_of(const json::object& recipe, const json::object& targets) {
   std::map<std::string, std::string> formats;
+  if (const json::object* expect = object_of(recipe, "expect")) {
+    const std::string wanted = text_of(*expect, "log");
+    const std::string_view name = whole_name(wanted), format = format_in_log(recipe, targets);
+    if (!name.empty() && !format.empty()) formats.emplace(name, format);
+  }
   bool behind = false;  // "--"
   if (const json::array* argv = array_of(recipe, "argv"))
     for (const json::value& element : *argv) {
@@ -180,7 +204,7 @@ class Check {
     if (const json::object* expect = object_of(recipe_, "expect")) check_expect(*expect, at_ + "/expect");
     if (const json::array* argv = array_of(recipe_, "argv")) check_argv(*argv, at_ + "/argv");
     if (const std::string signal = text_of(recipe_, "signal"); !signal.empty()) check_signal(signal, at_ + "/signal");
-    for (const auto& [name, format] : formats_of(recipe_)) check_values(name, format);
+    for (const auto& [name, format] : formats_of(recipe_, targets)) check_values(name, format);
   }
 
  private:
@@ -244,15 +268,9 @@ class Check {
   }
 
   void check_url(std::string_view url, const std::string& at) {
-    const std::size_t scheme = url.find("://");
-    if (scheme == url.npos || (url.substr(0, scheme) != "http" && url.substr(0, scheme) != "https"))
-      return fail(at, "must begin with http:// or https://");
     const auto [path, question] = path_of(url);
-    if (path == scheme + 3) return fail(at, "names no host");
-    if (std::any_of(url.begin(), url.end(), [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7F; }))
-      return fail(at, "holds a blank or a control character; write %20 and the like");
-    if (url.find('#') != url.npos) fail(at, "a fragment (#…) is not sent to servers");
-    none(url.substr(0, path), at, "the host");
+    if (placeholder(url.substr(0, path)).second != url.npos) return none(url.substr(0, path), at, "the host");
+    if (std::string wrong = wrong_http_url(url); !wrong.empty()) return fail(at, std::move(wrong));
     each(url.substr(path, question - path), '/', [&](std::string_view segment) { whole(segment, at); });
     if (question == url.size()) return;
     each(url.substr(question + 1), '&', [&](std::string_view pair) {
@@ -268,21 +286,24 @@ class Check {
         if (!member.key().starts_with('/'))
           fail(child(at + "/json", std::string_view(member.key())),
                "must be a JSON Pointer, such as \"/status\" (RFC 6901)");
-    if (expect.contains("log")) check_log(at + "/log");
+    if (expect.contains("log")) check_log(text_of(expect, "log"), at + "/log");
     if (text_of(recipe_, "kind") == "signal")
       for (const char* member : {"status", "body", "json"})
         if (expect.contains(member))
           fail(child(at, std::string_view(member)), "a signal has no answer; only \"log\" can be expected");
   }
 
-  void check_log(const std::string& at) {
+  void check_log(const std::string& wanted, const std::string& at) {
     const std::string target = text_of(recipe_, "target");
     if (target.empty()) return fail(at, "is looked for in the log of a target: write \"target\"");
-    // That of the pattern ("*": {…}) is for all that it makes.
     const json::object* match = object_of(*targets_, targets_->contains(target) ? target : "*");
     if (match && !match->contains("log"))
-      fail(at, "is looked for in the target's log, and \"" + target + "\" has none: write targets." + target +
-                   ".log, such as {\"file\": \"/var/log/" + target + ".log\"} or {\"journal\": true}");
+      return fail(at, "is looked for in the target's log, and \"" + target + "\" has none: write targets." + target +
+                          ".log, such as {\"file\": \"/var/log/" + target + ".log\"} or {\"journal\": true}");
+    const std::string_view format = format_in_log(recipe_, *targets_);
+    if (format.empty() || !whole_name(wanted).empty()) return;
+    if (const std::string wrong = schema::format_failure(format, wanted); !wrong.empty())
+      fail(at, wrong + ", since the program of targets." + target + ".log.command is given it");
   }
 
   void check_signal(const std::string& signal, const std::string& at) {
@@ -375,10 +396,10 @@ void strip_recipe(json::object& entry) {
   for (const std::string_view member : of_recipes) entry.erase(member);
 }
 
-json::object recipe_parameters(const json::object& recipe) {
+json::object recipe_parameters(const json::object& recipe, const json::object& targets) {
   json::object schema = written_parameters(recipe);
   json::object& properties = schema["properties"].get_object();
-  for (const auto& [name, format] : formats_of(recipe))
+  for (const auto& [name, format] : formats_of(recipe, targets))
     if (json::value* param = properties.if_contains(name); param && param->is_object())
       tighten(param->get_object(), format);
   return schema;

@@ -17,8 +17,9 @@ void check_recipe(const boost::json::object& recipe, const std::string& at, cons
                   std::vector<FieldError>& failures);
 
 // The schema of its parameters: `params` of the recipe as the properties of an object. Those without "default" are
-// required. Those that are an argument or a segment of a path have to be fit for one.
-boost::json::object recipe_parameters(const boost::json::object& recipe);
+// required. Those that are an argument or a segment of a path have to be fit for one; what is looked for in a log may be an
+// argument of the program that reads it. `targets`: as above.
+boost::json::object recipe_parameters(const boost::json::object& recipe, const boost::json::object& targets);
 
 // Takes away what makes an entry a recipe: what is left are the settings that every hatch has.
 void strip_recipe(boost::json::object& entry);

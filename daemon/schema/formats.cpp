@@ -1,9 +1,9 @@
 // The formats that are checked. Each is one row: its name, its test, and what a person should have written.
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 #include "base/clock.hpp"
+#include "base/url.hpp"
 #include "schema/words.hpp"
 
 namespace hatchd::schema {
@@ -48,20 +48,6 @@ bool is_uri(std::string_view text) {
                        [&](char c) { return letter(c) || digit(c) || marks.find(c) != marks.npos; });
   };
   return holds(text.substr(0, colon), in_scheme) && holds(text.substr(colon + 1), in_rest);
-}
-
-// What stands behind the host of one URL, from "://" on, is no port.
-bool has_wrong_port(std::string_view rest) {
-  std::string_view host = rest.substr(0, rest.find_first_of("/?#"));
-  if (host.find('@') == host.npos) host = rest;  // or a password with a slash
-  if (const std::size_t at = host.rfind('@'); at != host.npos) host.remove_prefix(at + 1);
-  host = host.substr(0, host.find_first_of("/?#"));
-  if (host.starts_with('[')) host.remove_prefix(std::min(host.find(']'), host.size()));
-  const std::size_t colon = host.rfind(':');
-  const std::string_view port = host.substr(colon == host.npos ? host.size() : colon + 1);
-  unsigned number = 1;
-  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
-  return !port.empty() && (error != std::errc() || end != port.data() + port.size() || number < 1 || number > 65535);
 }
 
 // SCHEME://[USER[:PASSWORD]@]HOST[:PORT]…, or several with ";" between them. Only ports are looked at: what else there is

@@ -63,8 +63,8 @@ void find_places(const json::value& value, const std::string& wanted, const std:
 }
 
 // Parameters that the recipe does not describe say where they go.
-json::object described_parameters(const json::object& written) {
-  json::object schema = config::recipe_parameters(written);
+json::object described_parameters(const json::object& written, const json::object& targets) {
+  json::object schema = config::recipe_parameters(written, targets);
   json::value* properties = schema.if_contains("properties");
   if (!properties || !properties->is_object()) return schema;
   json::object places_of = written;
@@ -93,7 +93,7 @@ json::array recipe_hatches(const json::object& manifest, const config::Config& c
     hatch["title"] = text_of(recipe.written, "title", title_of(recipe.written, text_of(*from, "title")));
     hatch["documentation"] = text_of(recipe.written, "description", text_of(*from, "documentation"));
     hatch["effect"] = text_of(recipe.written, "effect", "act");
-    hatch["parameters"] = described_parameters(recipe.written);
+    hatch["parameters"] = described_parameters(recipe.written, config.targets);
     const std::string target = text_of(recipe.written, "target");
     hatch["target"] = target.empty() ? "none" : "required";
     if (!target.empty()) hatch["bound_to"] = target;
@@ -108,7 +108,7 @@ void add_recipes(json::object& enabled, const config::Config& config) {
     json::object* hatch = entry.value().if_object();
     if (recipe == config.hatches.end() || !recipe->second.recipe || !hatch) continue;
     (*hatch)["template"] = template_of(recipe->second);
-    (*hatch)["parameters"] = config::recipe_parameters(recipe->second.written);
+    (*hatch)["parameters"] = config::recipe_parameters(recipe->second.written, config.targets);
     (*hatch)["configuration"] = recipe->second.written;
   }
 }

@@ -2,6 +2,7 @@
 #include <boost/json.hpp>
 
 #include "base/json.hpp"
+#include "base/url.hpp"
 #include "targets/find/finder.hpp"
 #include "targets/targets.hpp"
 
@@ -22,14 +23,8 @@ std::string pointer(std::string_view name, std::string_view key = {}) {
 
 // {mark} stands for a whole segment or query value, and for nothing else (plugins/common/url.hpp).
 std::string wrong_url(std::string_view url) {
-  const std::size_t scheme = url.find("://");
-  if (scheme == url.npos || (url.substr(0, scheme) != "http" && url.substr(0, scheme) != "https"))
-    return "\"url\" must begin with http:// or https://";
-  if (std::any_of(url.begin(), url.end(), [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7F; }))
-    return "\"url\" holds a blank or a control character; write %20 and the like";
-  if (url.find('#') != url.npos) return "\"url\" has a fragment (#…), which is not sent to servers";
-  const std::size_t path = std::min(url.find_first_of("/?", scheme + 3), url.size());
-  if (path == scheme + 3) return "\"url\" names no host";
+  if (const std::string wrong = wrong_http_url(url); !wrong.empty()) return "\"url\" " + wrong;
+  const std::size_t path = path_begin(url);
   for (std::size_t at = url.find("{mark}"); at != url.npos; at = url.find("{mark}", at + 6)) {
     const char before = url[at - 1], after = at + 6 < url.size() ? url[at + 6] : '&';
     if (at < path || (before != '/' && before != '=') || (after != '/' && after != '?' && after != '&'))

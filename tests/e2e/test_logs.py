@@ -102,6 +102,7 @@ def world():
                 "by-path": {"url": base + "/find/{mark}", "headers": token},
                 "refused": {"url": base + "/search?query={mark}", "headers": {"Authorization": "Bearer wrong"}, "within": "3s"},
                 "asked": {"command": ["/bin/grep", "-F", "--", "{mark}", str(spool)]},
+                "bare": {"command": ["/bin/grep", "-F", "{mark}", str(spool)]},
                 "followed": {"command": ["/usr/bin/tail", "-n", "20", "-F", str(spool)]},
                 "filed": {"file": str(spool)},
                 "broken": {"command": ["/bin/sh", "-c", "echo no such queue >&2; exit 3"], "within": "3s"},
@@ -115,7 +116,7 @@ def world():
                     "kind": "http", "target": name, "params": {"msg": text},
                     "request": {"url": base + "/raise", "form": {"msg": "{msg}"}}, "expect": {"log": "{msg}"},
                 }
-                for name in ("tracked", "newest", "asked", "followed", "refused")
+                for name in ("tracked", "newest", "asked", "bare", "followed", "refused")
             }  # fmt: skip
             recipes["tracked.mark"] = {
                 "kind": "http", "target": "tracked", "request": {"url": base + "/raise", "form": {"msg": "{mark}"}}, "expect": {"log": "{mark}"},
@@ -222,6 +223,15 @@ def test_what_is_looked_for_stays_data(world, nasty):
         if target == "asked" and "\n" in nasty:
             continue  # to grep, lines are several patterns
         assert answer.status == 200, answer
+
+
+def test_what_a_program_would_take_for_an_option_is_refused_before_anything_is_done(world):
+    known = len(world.tracker.events)
+    for query in ("", "?dry_run=true"):
+        refused = world.run(f"bare.raise{query}", {"msg": "-f/etc/passwd"})
+        assert refused.status == 422 and [error["pointer"] for error in refused.json()["errors"]] == ["/msg"], refused
+    assert len(world.tracker.events) == known
+    assert result(world.run("bare.raise", {"msg": "f-needle"}))["reported"]
 
 
 @pytest.mark.skipif(not AM_ROOT, reason="reads what the kernel says of other processes")

@@ -56,6 +56,7 @@ TEST_CASE("a parameter stands for a whole value, and nowhere else") {
   CHECK(with_url("http://h/{idd}") == "/request/url: {idd} names no parameter of \"params\": did you mean {id}?\n");
   CHECK(with_url("ftp://h/") == "/request/url: must begin with http:// or https://\n");
   CHECK(with_url("http:///x") == "/request/url: names no host\n");
+  CHECK(with_url("http://h:65536/").starts_with("/request/url: must have a port from 1 to 65535"));
   CHECK(with_url("http://h/a b") == "/request/url: holds a blank or a control character; write %20 and the like\n");
   CHECK(told(R"({"kind": "command", "argv": ["ls", "-{x}"], "params": {"x": {"type": "string"}}})") ==
         "/argv/0: must be the absolute path of a program; there is no shell\n"
@@ -66,9 +67,41 @@ TEST_CASE("a parameter stands for a whole value, and nowhere else") {
         "/request/headers/Y: is no header: line breaks, and colons and blanks in its name, are not allowed\n");
 }
 
+TEST_CASE("what is looked for in a log that a program reads has to be fit for its argument") {
+  const std::string recipe =
+      R"({"kind": "http", "target": "web", "request": {"url": "http://h/"}, "expect": {"log": "TEXT"},
+          "params": {"q": {"type": "string"}}})";
+  const auto of = [&](const char* text) {
+    std::string filled = recipe;
+    filled.replace(filled.find("TEXT"), 4, text);
+    return json::parse(filled).as_object();
+  };
+  const auto log = [](const char* text) { return json::object{{"web", {{"pid", 1}, {"log", json::parse(text)}}}}; };
+  const auto format = [&](const json::object& targets) {
+    const json::object schema = hatchd::config::recipe_parameters(of("{q}"), targets);
+    const json::value* found = schema.at("properties").at("q").as_object().if_contains("format");
+    return found ? std::string(found->as_string()) : std::string();
+  };
+  const json::object program = log(R"({"command": ["/x", "{mark}"]})");
+  CHECK(format(program) == "plain-argument");
+  CHECK(format({{"*", program.at("web")}}) == "plain-argument");
+  CHECK(format(log(R"({"command": ["/x", "--", "{mark}"]})")) == "argument");
+  CHECK(format(log(R"({"command": ["/x"]})")).empty());
+  CHECK(format(log(R"({"file": "/x"})")).empty());
+  const auto told = [&](const char* text) {
+    std::vector<hatchd::FieldError> failures;
+    hatchd::config::check_recipe(of(text), "", program, failures);
+    return failures.empty() ? std::string() : failures.front().pointer + ": " + failures.front().detail;
+  };
+  CHECK(told("it was sent").empty());
+  CHECK(told("{q}").empty());
+  CHECK(told("{mark}").empty());
+  CHECK(told("-f").starts_with("/expect/log: must be fit for an argument"));
+}
+
 TEST_CASE("a parameter that is an argument or a segment has to be fit for one") {
   const auto properties_of = [](const std::string& recipe) {
-    return hatchd::config::recipe_parameters(json::parse(recipe).as_object()).at("properties").as_object();
+    return hatchd::config::recipe_parameters(json::parse(recipe).as_object(), {}).at("properties").as_object();
   };
   const json::object properties = properties_of(
       R"({"argv": ["/x", "{a}", "{b}", "{mark}", "{n}", "{any}", "{both}", "--", "{both}", "{d}", "{m}"],
@@ -145,7 +178,7 @@ TEST_CASE("what is expected in a log takes a target with one") {
 
 TEST_CASE("parameters without a default are required") {
   const json::object schema = hatchd::config::recipe_parameters(
-      json::parse(R"({"params": {"a": {"type": "string"}, "b": {"type": "integer", "default": 3}}})").as_object());
+      json::parse(R"({"params": {"a": {"type": "string"}, "b": {"type": "integer", "default": 3}}})").as_object(), {});
   CHECK(schema.at("required") == json::array{"a"});
   CHECK(told(R"({"kind": "command", "argv": ["/x"], "params": {"a": {"type": "strin"}}})")
             .starts_with("/params/a/type: "));
