@@ -121,9 +121,6 @@ class Supervisor {
                  {"plugins", *identities_.plugins.uid}});
     if (auto done = open_folders(); !done) return done;
     plugins_ = load_plugins(service_.config, plugin_directories(service_.config), worker_, identities_.plugins);
-    for (const auto& [name, plugin] : plugins_)
-      if (!plugin.why_broken.empty())
-        log::warning("a plugin cannot be used", {{"plugin", name}, {"file", plugin.file}, {"why", plugin.why_broken}});
     catalogue_ = catalogue(plugins_, service_.config);
     peers_ = config::look_up_peers(service_.config.access);
     warn_of(peers_.unknown);

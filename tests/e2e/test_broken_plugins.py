@@ -180,6 +180,7 @@ def test_a_plugin_that_cannot_be_used(demo, name, says):
         [absent] = daemon.get("/v1/hatches").json()["unavailable"]
         assert absent["plugin"] == name and absent["enabled"] is False
         assert re.search(says, absent["why_not"]), absent
+        assert daemon.log().count("a plugin cannot be used") == 1, daemon.log()
         assert name in daemon.get("/v1/hatches?format=text").text
         check_still_answers(daemon, demo)
 
