@@ -19,6 +19,7 @@
 #include "client/progress.hpp"
 #include "client/speech.hpp"
 #include "hatch/json.hpp"
+#include "schema/words.hpp"
 
 namespace hatchd::client {
 
@@ -128,6 +129,39 @@ std::vector<std::string> open_parameters(const json::object& hatch) {
   return schema != nullptr ? texts_of(*schema, "required") : std::vector<std::string>{};
 }
 
+// A value that the schema itself offers, or that fits what most of them ask for; nullopt: nobody can guess one.
+std::optional<std::string> sample(const json::object& schema) {
+  const auto scalar = [](const json::value& value) -> std::optional<std::string> {
+    if (value.is_structured()) return std::nullopt;
+    return schema::scalar_text(value);
+  };
+  for (const char* list : {"examples", "enum"})
+    if (const json::array* values = array_of(schema, list); values != nullptr && !values->empty())
+      return scalar(values->front());
+  const std::string type = text_of(schema, "type", "string");
+  if (type == "boolean") return "false";
+  if (type == "string")
+    return std::string(static_cast<std::size_t>(std::clamp<std::int64_t>(number_of(schema, "minLength"), 1, 1000)),
+                       'x');
+  if (type != "integer" && type != "number") return std::nullopt;
+  const json::value* least = schema.if_contains("minimum");
+  return least != nullptr ? scalar(*least) : "1";
+}
+
+// The parameters that have no default, with values that are right in form; nullopt when one has none.
+std::optional<Fields> sampled(const json::object& hatch, const std::vector<std::string>& open) {
+  Fields fields;
+  const json::object* schema = object_of(hatch, "parameters");
+  const json::object* properties = schema != nullptr ? object_of(*schema, "properties") : nullptr;
+  for (const std::string& name : open) {
+    const json::object* property = properties != nullptr ? object_of(*properties, name) : nullptr;
+    const std::optional<std::string> value = property != nullptr ? sample(*property) : std::nullopt;
+    if (!value) return std::nullopt;
+    fields.emplace_back(name, *value);
+  }
+  return fields;
+}
+
 std::string command_line(const Check& check) {
   std::string line = "hatchctl run " + text_of(*check.hatch, "id");
   if (!check.target.empty()) line += " -t " + check.target;
@@ -185,13 +219,15 @@ Result<Finding> tried(const Client& client, const Check& check, const Judge* jud
     finding.remedy = text_of(*check.hatch, "remedy");
     return finding;
   }
-  if (const std::vector<std::string> open = open_parameters(*check.hatch); !open.empty()) {
-    finding.detail = "it takes " + joined(open);
-    finding.remedy = command_line(check) + " --dry-run " + joined(open, "=… ") + "=…";
-    return finding;
-  }
+  const std::vector<std::string> open = open_parameters(*check.hatch);
+  std::optional<Fields> samples = sampled(*check.hatch, open);
+  Finding untried = finding;
+  untried.detail = "it takes " + joined(open);
+  untried.remedy = command_line(check) + " --dry-run " + joined(open, "=… ") + "=…";
+  if (!samples) return untried;
   // A reason, where the daemon wants one for a run; a dry run leaves no record that would keep it.
-  Fields fields{{"dry_run", "true"}, {"reason", "preflight"}};
+  Fields fields = std::move(*samples);
+  fields.insert(fields.end(), {{"dry_run", "true"}, {"reason", "preflight"}});
   if (!check.target.empty()) fields.emplace_back("target", check.target);
   if (!check.profile.empty()) fields.emplace_back("profile", check.profile);
   const Result<Answer> answer =
@@ -208,7 +244,9 @@ Result<Finding> tried(const Client& client, const Check& check, const Judge* jud
     take_answer(finding, judge, *object);
   else
     take_refusal(finding, *answer, object);
-  return finding;
+  // Of a made-up value nothing counts but what is missing whatever the value.
+  const bool lacks = finding.is == Finding::Is::not_ready && !finding.missing.empty();
+  return open.empty() || lacks || finding.is == Finding::Is::not_allowed ? finding : untried;
 }
 
 // A plugin that could not be opened has hatches that nobody knows.

@@ -87,8 +87,8 @@ std::optional<std::string> wanted_of(const Recipe& recipe, const char* name) {
 hatch::Result try_http(hatch::Run& run) {
   const Recipe recipe{run};
   const common::HttpRequest request = request_of(run, recipe);
-  std::string sentence =
-      request.method + " " + request.url + " would be sent; whether it is answered, only a run tells";
+  std::string sentence = request.method + " " + common::shown_url(request.url) +
+                         " would be sent; whether it is answered, only a run tells";
   if (const std::optional<std::string> in_log = wanted_of(recipe, "log")) {
     const common::Follower log{run, *in_log};
     need(log, run);

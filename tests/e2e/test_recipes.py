@@ -200,6 +200,13 @@ def test_segments_do_not_climb_and_arguments_are_no_options(world):
     assert missing.status == 422 and "/q" in missing.text
 
 
+def test_a_dry_run_shows_the_address_without_its_query(world):
+    asked = len(world.app.seen)
+    dry = world.run("web.look?dry_run=true", {"id": "7", "q": "s3cr3t-query"})
+    assert dry.json()["ready"] and "/items/7/look would be sent" in dry.json()["verdict"], dry
+    assert "s3cr3t-query" not in dry.text and "fixed=1" not in dry.text and len(world.app.seen) == asked
+
+
 def test_a_signal_where_it_has_a_meaning(world):
     result = succeeded(world.run("web.reopen-logs"))
     assert result["signal"] == "USR1" and result["pid"] == world.web.pid and result["reported"][0]["text"] == "logs reopened"
@@ -336,11 +343,14 @@ def test_what_this_machine_has_not_is_told_by_check_start_and_dry_run(tmp_path):
         "shapeless": {"argv": [script("shapeless", "echo hello\n")]},
         "limited": {"argv": ["/bin/true"], "limits": {"files": 1000000}},
         "fine": {"argv": [script("fine", "#! /bin/sh\necho hello\n")]},
+        "asks": {"argv": ["/nowhere/program", "{q}"], "params": {"q": {"type": "string"}}},
+        "asks-well": {"argv": ["/bin/true", "{q}"], "params": {"q": {"type": "string"}}},
     }
     recipes = {f"cmd.{name}": {"kind": "command", **command} for name, command in commands.items()}
     told = refused_by_check(tmp_path, {"hatches": recipes})
     wanted = {
         "/hatches/cmd.gone/argv/0": "there is no program /nowhere/program; install it, or write where it is",
+        "/hatches/cmd.asks/argv/0": "there is no program /nowhere/program; install it, or write where it is",
         "/hatches/cmd.folder/argv/0": "/usr/bin is no program",
         "/hatches/cmd.plain/argv/0": "is not executable: chmod +x",
         "/hatches/cmd.lost/directory": "there is no folder /nowhere",
@@ -367,6 +377,10 @@ def test_what_this_machine_has_not_is_told_by_check_start_and_dry_run(tmp_path):
             dry = daemon.run(f"cmd.{name}?dry_run=true").json()
             assert dry["ready"] is False and missing in " ".join(dry["missing"]) and remedy in dry["remedy"], dry
             assert failed(daemon.run(f"cmd.{name}"))["detail"] == dry["detail"], name
+        # What is missing whatever its parameters is told although they are for a person to give.
+        checks = {check["hatch"]: check for check in json.loads(daemon.ctl("preflight", "--json").stdout)["checks"]}
+        assert checks["cmd.asks"]["is"] == "not ready" and checks["cmd.asks"]["missing"] == ["/nowhere/program"], checks["cmd.asks"]
+        assert checks["cmd.asks-well"]["is"] == "untried" and checks["cmd.asks-well"]["detail"] == "it takes q", checks["cmd.asks-well"]
         dry, run = daemon.run("cmd.limited?dry_run=true").json(), daemon.run("cmd.limited")
         assert dry["ready"] == (run.status == 200), (dry, run)
         dry = daemon.run("cmd.fine?dry_run=true").json()
