@@ -68,7 +68,6 @@ std::string refusal(const LivePtr& live) {
 }
 
 // Everything of a result that goes to disk.
-using Files = std::map<std::string, std::string>;
 struct Answer {
   Files files;
   std::vector<std::string> renderings;

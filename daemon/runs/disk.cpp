@@ -11,6 +11,7 @@
 #include <charconv>
 
 #include "base/json.hpp"
+#include "runs/follow.hpp"
 #include "runs/journal.hpp"
 
 namespace hatchd::runs {
@@ -66,25 +67,75 @@ MinFree min_free_of(std::string_view text, std::optional<std::uint64_t> size) {
 
 namespace {
 
-// As replace_file(), but the directory is not synced.
-Result<void> put_file(int directory, const std::string& file, std::string_view text, bool durable) {
-  const std::string beside = file + std::string(temporary);
-  UniqueFd fd{::openat(directory, beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600)};
-  if (!fd || !write_all(fd.get(), text) || (durable && ::fsync(fd.get()) != 0)) {
-    auto problem = refuse_write("cannot write " + file);
-    ::unlinkat(directory, beside.c_str(), 0);
-    return problem;
+// Files on their way into a folder: written beside their places, synced together, then renamed in their order. What did
+// not get there is cleared away.
+class Staged {
+ public:
+  Staged(int directory, bool durable) : directory_(directory), durable_(durable) {}
+  ~Staged() {
+    for (const Entry& entry : entries_)
+      if (!entry.name.empty()) ::unlinkat(directory_, beside(entry.name).c_str(), 0);
   }
-  if (::renameat(directory, beside.c_str(), directory, file.c_str()) != 0) return refuse_write("cannot rename " + file);
+  Staged(const Staged&) = delete;
+
+  Result<void> add(const std::string& file, std::string_view text) {
+    UniqueFd fd{
+        ::openat(directory_, beside(file).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600)};
+    if (!fd) return refuse_write("cannot write " + file);
+    entries_.push_back({file, std::move(fd)});
+    if (!write_all(entries_.back().fd.get(), text)) return refuse_write("cannot write " + file);
+    return {};
+  }
+  // A file that is where it belongs and has yet to be synced.
+  void add_in_place(UniqueFd fd) { entries_.push_back({{}, std::move(fd)}); }
+
+  Result<void> put() {
+    if (durable_) {
+      // All of them are begun first, so that what the file system commits for the first holds for the others.
+      for (const Entry& entry : entries_) ::sync_file_range(entry.fd.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
+      for (const Entry& entry : entries_)
+        if (::fsync(entry.fd.get()) != 0) return refuse_write("cannot write " + entry.name);
+    }
+    for (Entry& entry : entries_) {
+      if (entry.name.empty()) continue;
+      if (::renameat(directory_, beside(entry.name).c_str(), directory_, entry.name.c_str()) != 0)
+        return refuse_write("cannot rename " + entry.name);
+      entry.name.clear();
+    }
+    if (durable_ && ::fsync(directory_) != 0) return refuse_write("cannot sync the folder");
+    return {};
+  }
+
+ private:
+  struct Entry {
+    std::string name;  // empty: it is in its place
+    UniqueFd fd;
+  };
+  static std::string beside(const std::string& file) { return file + std::string(temporary); }
+
+  int directory_;
+  bool durable_;
+  std::vector<Entry> entries_;
+};
+
+Result<void> add_files(Staged& staged, const Files& files) {
+  for (const auto& [file, text] : files) {
+    // What could not be read back is not written.
+    if (text.size() > (file == record_file ? Disk::max_record : Disk::max_file))
+      return refuse("no-space", file + " would have " + std::to_string(text.size()) + " bytes, which is too large");
+    if (auto added = staged.add(file, text); !added) return added;
+  }
   return {};
 }
+
+std::string record_text(const Run& run) { return pretty(to_record(run)) + "\n"; }
 
 }  // namespace
 
 Result<void> replace_file(int directory, const std::string& file, std::string_view text, bool durable) {
-  if (auto done = put_file(directory, file, text, durable); !done) return done;
-  if (durable && ::fsync(directory) != 0) return refuse_write("cannot sync the folder of " + file);
-  return {};
+  Staged staged(directory, durable);
+  if (auto added = staged.add(file, text); !added) return added;
+  return staged.put();
 }
 
 Result<void> append_file(int directory, const std::string& file, std::string_view text, bool durable) {
@@ -141,23 +192,41 @@ Result<void> Disk::write(const std::string& id, const std::string& file, std::st
   return write(id, {{file, std::string(text)}}, durable);
 }
 
-Result<void> Disk::write(const std::string& id, const std::map<std::string, std::string>& files, bool durable) const {
+Result<void> Disk::write(const std::string& id, const Files& files, bool durable) const {
   auto directory = folder(id);
   if (!directory) return tl::unexpected(directory.error());
-  for (const auto& [file, text] : files) {
-    // What could not be read back is not written.
-    if (text.size() > (file == record_file ? max_record : max_file))
-      return refuse("no-space", file + " would have " + std::to_string(text.size()) + " bytes, which is too large");
-    if (auto done = put_file(directory->get(), file, text, durable); !done) return done;
-  }
-  if (durable && ::fsync(directory->get()) != 0) return refuse_write("cannot sync the folder of the run");
-  return {};
+  Staged staged(directory->get(), durable);
+  if (auto added = add_files(staged, files); !added) return added;
+  return staged.put();
 }
 
 Result<std::uint64_t> Disk::write_record(const Run& run, bool durable) const {
-  const std::string text = pretty(to_record(run)) + "\n";
+  const std::string text = record_text(run);
   if (auto done = write(run.id, std::string(record_file), text, durable); !done) return tl::unexpected(done.error());
   return text.size();
+}
+
+Result<std::uint64_t> Disk::begin(const Run& run, bool durable) const {
+  if (auto made = create(run.id, false); !made) return tl::unexpected(made.error());
+  auto size = write_record(run, durable);
+  // Last, when it costs least: what was synced above has mostly committed the folder's own name, too.
+  if (size && durable && ::fsync(runs_.get()) != 0) size = refuse_write("cannot sync the runs directory");
+  return size;
+}
+
+Result<std::uint64_t> Disk::end(const Run& run, const Files& files, bool durable) const {
+  auto directory = folder(run.id);
+  if (!directory) return tl::unexpected(directory.error());
+  const std::string record = record_text(run);
+  Staged staged(directory->get(), durable);
+  if (durable)
+    if (UniqueFd events{::openat(directory->get(), events_file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)})
+      staged.add_in_place(std::move(events));
+  auto added = add_files(staged, files);
+  if (added) added = add_files(staged, {{std::string(record_file), record}});  // the last to get its name
+  if (added) added = staged.put();
+  if (!added) return tl::unexpected(added.error());
+  return record.size();
 }
 
 Result<void> Disk::append(const std::string& id, const std::string& file, std::string_view entries,

@@ -37,6 +37,8 @@ struct MinFree {
 // "5%", or a size, which the caller has read already.
 MinFree min_free_of(std::string_view text, std::optional<std::uint64_t> size);
 
+using Files = std::map<std::string, std::string>;  // texts by the names of their files
+
 class Disk {
  public:
   static constexpr std::size_t max_record = 1024 * 1024;
@@ -54,10 +56,15 @@ class Disk {
   // process only.
   Result<void> create(const std::string& id, bool durable) const;
   Result<void> write(const std::string& id, const std::string& file, std::string_view text, bool durable) const;
-  // Several, by name, with one sync of the folder.
-  Result<void> write(const std::string& id, const std::map<std::string, std::string>& files, bool durable) const;
+  // Several, all of them or none.
+  Result<void> write(const std::string& id, const Files& files, bool durable) const;
   // How large it became.
   Result<std::uint64_t> write_record(const Run& run, bool durable) const;
+  // A new run: its folder and its record; how large that became. After a failure some of it may be there.
+  Result<std::uint64_t> begin(const Run& run, bool durable) const;
+  // A run that is over: `files`, and then the record that names them, with as few syncs as can be; its events are synced,
+  // too. How large the record became. Where it does not fit, nothing is changed.
+  Result<std::uint64_t> end(const Run& run, const Files& files, bool durable) const;
   // Adds whole entries to a journal; what could not be written whole is taken back.
   Result<void> append(const std::string& id, const std::string& file, std::string_view entries, bool durable) const;
   // Syncs what was written without `durable`: results, then the record, then the folder. A folder that is gone has

@@ -9,6 +9,7 @@
 
 #include "link/outcome.hpp"
 #include "runs/async.hpp"
+#include "runs/disk.hpp"
 #include "runs/follow.hpp"
 #include "runs/run.hpp"
 
@@ -49,9 +50,9 @@ struct Live {
   bool stopped_for_space = false;  // we asked it to end, since it was filling the disk
 
   // Result and renderings of a run that the disk refused, by file name. The record on disk does not know of them.
-  std::map<std::string, std::string> kept;
+  Files kept;
   // The same until the disk took them, and after that where they are small: its caller is about to ask for them.
-  std::shared_ptr<const std::map<std::string, std::string>> fresh;
+  std::shared_ptr<const Files> fresh;
 
   void move(State to);  // checks the table of moves; a move that is not in it is a bug
   void tell_state();    // as an event

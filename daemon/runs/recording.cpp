@@ -9,8 +9,6 @@ namespace hatchd::runs {
 
 namespace {
 
-using Files = std::map<std::string, std::string>;
-
 constexpr std::uint64_t max_fresh = 2 * link::Outcome::max_inline;  // read from memory after it was written
 
 struct Written {
@@ -45,8 +43,7 @@ asio::awaitable<void> Runner::begin_record(LivePtr live, const Order& order) {
   const bool acts = order.effect != schema::Effect::observe;
   auto work = [this, run = live->run, acts, lasting = live->lasting, key = order.key]() -> Result<std::uint64_t> {
     if (!acts && disk_.low()) return refuse("no-space", "less than runs.min_free is left");
-    if (auto made = disk_.create(run.id, lasting); !made) return tl::unexpected(made.error());
-    auto size = disk_.write_record(run, lasting);
+    auto size = disk_.begin(run, lasting);
     // The record before the key: a key never names a run that nobody knows.
     if (size && key)
       if (auto kept = keys_.write(*key, run.id); !kept) size = tl::unexpected(kept.error());
@@ -111,10 +108,10 @@ asio::awaitable<void> Runner::write_events(LivePtr live) {
     auto work = [this, id = live->run.id, entries = std::move(entries)] {
       return disk_.append(id, events_file, entries, false);
     };
+    live->run.bytes += size;
     const auto written = co_await pool_.run(std::move(work));
-    if (written) {
-      live->run.bytes += size;
-    } else {
+    if (!written) {
+      live->run.bytes -= size;
       events_not_stored(live, written.error());
     }
   }
@@ -139,21 +136,25 @@ asio::awaitable<void> Runner::write_end(LivePtr live) {
   run.bytes += entries.size();
   Run copy = run;
   if (!live->kept.empty()) leave_out_result(copy);
-  auto work = [this, copy = std::move(copy), files = live->fresh, entries = std::move(entries),
+  auto work = [this, copy = std::move(copy), fresh = live->fresh, entries = std::move(entries),
                durable = live->lasting]() mutable {
+    static const Files none;
+    const Files& files = fresh ? *fresh : none;
     Written written;
-    if (files && !files->empty()) written.result = disk_.write(copy.id, *files, durable);
-    if (!written.result) {
-      // The small record may still fit where the result did not: what was written of that makes room.
-      for (const auto& [name, text] : *files) disk_.remove_file(copy.id, name);
-      copy.stored = false;
-      copy.bytes -= bytes_of(*files);
-      leave_out_result(copy);
-    }
-    if (!entries.empty()) written.events = disk_.append(copy.id, events_file, entries, durable);
+    if (!entries.empty()) written.events = disk_.append(copy.id, events_file, entries, false);
     if (!written.events) copy.bytes -= entries.size();
+    written.record = disk_.end(copy, files, durable);
+    if (!written.record && !files.empty()) {
+      // One after the other: the small record may still fit where the result does not.
+      written.result = disk_.write(copy.id, files, durable);
+      if (!written.result) {
+        copy.stored = false;
+        copy.bytes -= bytes_of(files);
+        leave_out_result(copy);
+      }
+      written.record = disk_.write_record(copy, durable);
+    }
     written.bytes = copy.bytes;
-    written.record = disk_.write_record(copy, durable);
     return written;
   };
   const Written written = co_await pool_.run(std::move(work));

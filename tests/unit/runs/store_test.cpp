@@ -4,6 +4,7 @@
 
 #include "catch.hpp"
 #include "folder.hpp"
+#include "runs/follow.hpp"
 #include "runs/history.hpp"
 
 using namespace hatchd;
@@ -190,6 +191,35 @@ TEST_CASE("artifacts that the record does not name are gone after a start, the o
   CHECK_FALSE(disk.open_artifact(run.id, 1));
   CHECK(disk.open_artifact(run.id, 2));
   CHECK_FALSE(disk.open_artifact(run.id, 3));
+}
+
+TEST_CASE("the end of a run is written whole or not at all") {
+  const bool durable = GENERATE(false, true);
+  const Folder folder;
+  const Disk disk = *Disk::open(folder.fd.get());
+  Run run = run_of("a.b", "");
+  run.state = State::running;
+  REQUIRE(disk.begin(run, durable));
+  REQUIRE(disk.append(run.id, events_file, "not yet synced", false));
+  run.state = State::succeeded;
+
+  SECTION("whole") {
+    const auto size = disk.end(run, {{"result.json", "{}\n"}, {"result.txt", "done\n"}}, durable);
+    REQUIRE(size);
+    CHECK(*size == disk.read(run.id, "run.json")->size());
+    CHECK(disk.read_record(run.id)->state == State::succeeded);
+    CHECK(disk.read(run.id, "result.json") == "{}\n");
+    CHECK(disk.read(run.id, "result.txt") == "done\n");
+    CHECK(disk.read(run.id, events_file) == "not yet synced");
+  }
+  SECTION("not at all, and nothing is left of the attempt") {
+    run.reason = std::string(Disk::max_record, 'x');
+    CHECK_FALSE(disk.end(run, {{"result.json", "{}\n"}}, durable));
+    CHECK(disk.read_record(run.id)->state == State::running);
+    CHECK_FALSE(disk.read(run.id, "result.json"));
+    for (const auto& entry : std::filesystem::directory_iterator(folder.path / run.id))
+      CHECK((entry.path().filename() == "events" || entry.path().filename() == "run.json"));
+  }
 }
 
 TEST_CASE("a result that a power cut left empty is out of its record after a start") {
