@@ -290,22 +290,32 @@ def tree_cpu(pid):
     return total / TICK
 
 
-def empty_hatch(hatchd, path, count):
-    client = local(path)
-    times = []
-    for i in range(count + 20):
-        if i == 20:
-            before = tree_cpu(hatchd.popen.pid)
-        began = time.perf_counter()
-        got, _, body = ask(client, "POST", "/v1/hatches/probe.echo")
-        times.append((time.perf_counter() - began) * 1e3)
-        if got != 200:
-            raise SystemExit(body.decode())
-    used = (tree_cpu(hatchd.popen.pid) - before) / count * 1e3
-    times = sorted(times[20:])
-    print(f"\nan empty hatch, one after the other, {count} runs, each a process of its own and recorded on {pathlib.Path(path).parent}\n")
-    print("| min ms | p50 ms | p99 ms | CPU of the whole tree, ms a run |\n| --- | --- | --- | --- |")
-    print(f"| {times[0]:.2f} | {statistics.median(times):.2f} | {times[int(count * 0.99)]:.2f} | {used:.2f} |")
+def machine(folder):
+    """What the machine takes for a fork, a page fault and a system call: machine.cpp beside this."""
+    program = f"{folder}/machine"
+    subprocess.run(["c++", "-std=c++20", "-O2", "-o", program, str(pathlib.Path(__file__).with_name("machine.cpp"))], check=True)
+    return json.loads(subprocess.run([program], check=True, capture_output=True, text=True).stdout)
+
+
+def empty_hatch(hatchd, path, count, floor):
+    print(f"\nan empty hatch, {count} runs, each a process of its own and recorded on {pathlib.Path(path).parent}\n")
+    print("| | min ms | p50 ms | p99 ms | p50, times a bare fork | CPU of the whole tree, ms a run |\n| --- | --- | --- | --- | --- | --- |")
+    for name, pause in (("one every 50 ms", 0.05), ("one after the other", 0)):
+        client = local(path)
+        times = []
+        for i in range(count + 20):
+            if i == 20:
+                before = tree_cpu(hatchd.popen.pid)
+            began = time.perf_counter()
+            got, _, body = ask(client, "POST", "/v1/hatches/probe.echo")
+            times.append((time.perf_counter() - began) * 1e3)
+            if got != 200:
+                raise SystemExit(body.decode())
+            time.sleep(pause)
+        used = (tree_cpu(hatchd.popen.pid) - before) / count * 1e3
+        times = sorted(times[20:])
+        middle = statistics.median(times)
+        print(f"| {name} | {times[0]:.2f} | {middle:.2f} | {times[int(count * 0.99)]:.2f} | {middle * 1e3 / floor['fork_exit_wait_us']:.1f} | {used:.2f} |")
 
 
 async def one_run(path, results, refused):
@@ -448,7 +458,9 @@ def main():
                 print("no Go: install golang-go for its column", file=sys.stderr)
             front_table(servers, options.idle, options.seconds, options.rounds)
         if options.only != "front":
-            empty_hatch(hatchd, f"{folder}/hatchd.sock", 500)
+            floor = machine(folder)
+            print("\nthis machine: " + ", ".join(f"{what} {took}" for what, took in floor.items()))
+            empty_hatch(hatchd, f"{folder}/hatchd.sock", 200, floor)
             many_runs(hatchd, f"{folder}/hatchd.sock", options.runs)
             event_streams(hatchd, f"{folder}/hatchd.sock", options.streams)
     finally:
