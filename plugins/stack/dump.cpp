@@ -7,6 +7,7 @@
 #include <cinttypes>
 
 #include "hatch/hatch.hpp"
+#include "stack/configuration.hpp"
 #include "stack/digest.hpp"
 #include "stack/gather.hpp"
 #include "stack/refusal.hpp"
@@ -92,7 +93,9 @@ struct Dump {
     p.optional(
          "pause", pause,
          "least: threads that sleep are read without a stop where that gives their whole stack, each other one is "
-         "stopped alone, for as long as its copy takes; all: all at once, one consistent picture; "
+         "stopped alone, for as long as its copy takes; all: all at once, one consistent picture, for which a Go "
+         "program "
+         "is asked where it serves net/http/pprof; "
          "none: nobody is stopped, and "
          "running threads are not read")
         .one_of({"least", "all", "none"});
@@ -108,16 +111,7 @@ struct Dump {
     // kernel need not bring new memory for each.
     ::mallopt(M_MMAP_THRESHOLD, 64 << 20);
     ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
-    const stack::Options options{pause == "all"    ? stack::Pause::all
-                                 : pause == "none" ? stack::Pause::none
-                                                   : stack::Pause::least,
-                                 lines,
-                                 act,
-                                 static_cast<unsigned>(max_frames),
-                                 mode,
-                                 group,
-                                 interrupt,
-                                 run.cache_fd()};
+    const stack::Options options = options_of(run);
     HostHold hold{run};
     const auto begin = Clock::now();
     const stack::Gathered gathered = stack::gather(processes_of(run), options, hold);
@@ -162,11 +156,38 @@ struct Dump {
           stack::foresee_refusal(process, pause == "none" ? stack::Refused::private_file : stack::Refused::tracing);
       if (trouble) throw hatch::Failure::rights(trouble->detail, trouble->missing, trouble->remedy);
     }
-    return hatch::Result{"The stacks of " + std::to_string(processes.size()) +
-                         (processes.size() == 1 ? " process" : " processes") + " can be read."};
+    std::string verdict = "The stacks of " + std::to_string(processes.size()) +
+                          (processes.size() == 1 ? " process" : " processes") + " can be read";
+    const stack::Options options = options_of(run);
+    std::optional<stack::Trouble> first;
+    std::size_t unreadable = 0;
+    for (const stack::Process& process : processes) {
+      std::string how;
+      if (const auto trouble = stack::foresee(process, options, how)) {
+        if (unreadable++ == 0) first = trouble;
+        how = trouble->detail;
+      }
+      if (!how.empty()) verdict += "; process " + std::to_string(process.pid) + ": " + how;
+    }
+    if (unreadable == processes.size()) refuse(*first);
+    return hatch::Result{verdict + "."};
   }
 
  private:
+  stack::Options options_of(const hatch::Run& run) const {
+    return {pause == "all"    ? stack::Pause::all
+            : pause == "none" ? stack::Pause::none
+                              : stack::Pause::least,
+            lines,
+            act,
+            static_cast<unsigned>(max_frames),
+            mode,
+            group,
+            interrupt,
+            run.cache_fd(),
+            stack::pprof_of(run.configuration(), run.target_name())};
+  }
+
   // One process that answers makes an answer; none makes a refusal, and the first process says why.
   static void refuse_if_nothing_was_read(const std::deque<stack::ShownProcess>& shown) {
     const stack::Trouble* first = nullptr;
@@ -175,11 +196,14 @@ struct Dump {
       if (!first || (first->kind == stack::Trouble::Kind::gone && process.trouble->kind != stack::Trouble::Kind::gone))
         first = &*process.trouble;
     }
-    if (!first) return;
-    if (first->kind == stack::Trouble::Kind::rights)
-      throw hatch::Failure::rights(first->detail, first->missing, first->remedy);
-    hatch::Failure failure{first->detail};
-    failure.remedy = first->remedy;
+    if (first) refuse(*first);
+  }
+
+  [[noreturn]] static void refuse(const stack::Trouble& trouble) {
+    if (trouble.kind == stack::Trouble::Kind::rights)
+      throw hatch::Failure::rights(trouble.detail, trouble.missing, trouble.remedy);
+    hatch::Failure failure{trouble.detail};
+    failure.remedy = trouble.remedy;
     throw failure;
   }
 
@@ -199,4 +223,5 @@ struct Dump {
 
 }  // namespace
 
-HATCH_PLUGIN("stack", "1.0.0", "Stacks of every thread, from outside", Dump, stack::Signal)
+HATCH_PLUGIN_CONFIGURED("stack", "1.0.0", "Stacks of every thread, from outside", stack::configuration_schema, nullptr,
+                        Dump, stack::Signal)

@@ -146,8 +146,8 @@ void choose_reader(const Subject& subject, const std::string& mode, ProcessCopy&
                      "mode=auto takes what each process runs, mode=native fits all"};
 }
 
-// False: cancelled.
-bool gather_one(const Process& target, const Options& options, Hold& hold, ProcessCopy& process) {
+// What is to be known before anything is copied. False: process.trouble says why it is not.
+bool look_at(const Process& target, const Options& options, ProcessCopy& process) {
   process.pid = target.pid;
   process.target = target;
   process.memory = std::make_shared<StackMemory>();
@@ -156,23 +156,27 @@ bool gather_one(const Process& target, const Options& options, Hold& hold, Proce
   const pid_t living = living_thread(target);
   if (living == 0) {
     process.trouble = gone(target.pid);
-    return true;
+    return false;
   }
   // Files of the main thread's directory are empty when it has ended: take those of a living one.
   const auto maps = read_below(target.proc_fd, "task/" + std::to_string(living) + "/maps", maps_limit);
   if (!maps) {
     process.trouble =
         errno == EACCES || errno == EPERM ? explain_refusal(target, living, Refused::tracing) : gone(target.pid);
-    return true;
+    return false;
   }
   process.mappings = parse_maps(*maps);
   process.modules = group_modules(process.mappings);
   // Before the stop, so that names survive a target that ends under our hands.
   open_modules({living, target.pidfd, target.proc_fd}, process.mappings, process.modules);
   process.tables = std::make_shared<cache::Tables>(process.modules, options.cache);
-
   choose_reader({process.target, living, process.mappings, process.modules}, options.mode, process);
-  if (process.trouble) return true;
+  return !process.trouble;
+}
+
+// False: cancelled.
+bool gather_one(const Process& target, const Options& options, Hold& hold, ProcessCopy& process) {
+  if (!look_at(target, options, process)) return true;
   process.native = !process.reader || options.mode == "all";
   const bool in_stop = process.reader && process.reader->reads_memory() && options.pause == Pause::all;
   if (process.reader && !in_stop && !process.reader->gather(options, hold)) return false;
@@ -183,6 +187,15 @@ bool gather_one(const Process& target, const Options& options, Hold& hold, Proce
 }
 
 }  // namespace
+
+std::optional<Trouble> foresee(const Process& target, const Options& options, std::string& how) {
+  ProcessCopy process;
+  how.clear();
+  if (!look_at(target, options, process)) return process.trouble;
+  if (process.reader) how = process.reader->foresee(options);
+  if (!how.empty()) how = process.reader->runtime() + ", " + how;
+  return std::nullopt;
+}
 
 Gathered gather(const std::vector<Process>& processes, const Options& options, Hold& hold) {
   Gathered gathered;

@@ -3,13 +3,17 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/inet_diag.h>
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <unordered_set>
+
+#include "hatch/sock_diag.hpp"
 
 namespace stack {
 namespace {
@@ -56,7 +60,8 @@ std::optional<Listener> parse_row(std::string_view row) {
     in.sin_port = htons(listener.port);
     if (!read_words(address, reinterpret_cast<unsigned char*>(&in.sin_addr), 1)) return std::nullopt;
     listener.loopback = (ntohl(in.sin_addr.s_addr) >> 24) == 127;
-    if (in.sin_addr.s_addr == INADDR_ANY) in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    listener.any = in.sin_addr.s_addr == INADDR_ANY;
+    if (listener.any) in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     endpoint.length = sizeof in;
     endpoint.text = std::string(::inet_ntop(AF_INET, &in.sin_addr, text, sizeof text)) + ":";
   } else if (address.size() == 32) {
@@ -65,7 +70,8 @@ std::optional<Listener> parse_row(std::string_view row) {
     in.sin6_port = htons(listener.port);
     if (!read_words(address, reinterpret_cast<unsigned char*>(&in.sin6_addr), 4)) return std::nullopt;
     listener.loopback = IN6_IS_ADDR_LOOPBACK(&in.sin6_addr);
-    if (IN6_IS_ADDR_UNSPECIFIED(&in.sin6_addr)) in.sin6_addr = in6addr_loopback;
+    listener.any = IN6_IS_ADDR_UNSPECIFIED(&in.sin6_addr);
+    if (listener.any) in.sin6_addr = in6addr_loopback;
     endpoint.length = sizeof in;
     endpoint.text = "[" + std::string(::inet_ntop(AF_INET6, &in.sin6_addr, text, sizeof text)) + "]:";
   } else {
@@ -138,6 +144,51 @@ Listeners find_listeners(const Process& process, pid_t living) {
       found.own.push_back(std::move(listener));
     else
       found.others.push_back(listener.port);
+  }
+  return found;
+}
+
+bool is_other_end(const Process& process, pid_t living, int connection) {
+  sockaddr_storage own{}, peer{};
+  socklen_t own_size = sizeof own, peer_size = sizeof peer;
+  if (::getsockname(connection, reinterpret_cast<sockaddr*>(&own), &own_size) != 0 ||
+      ::getpeername(connection, reinterpret_cast<sockaddr*>(&peer), &peer_size) != 0)
+    return false;
+  // As the other end has it: an address of IPv4 stands at the end of one of IPv6 where that end listens by IPv6.
+  std::array<std::uint32_t, 4> address{};
+  in_port_t own_port = 0, peer_port = 0;
+  if (own.ss_family == AF_INET) {
+    const auto& in = reinterpret_cast<const sockaddr_in&>(own);
+    address = {0, 0, htonl(0xffff), in.sin_addr.s_addr};
+    own_port = in.sin_port, peer_port = reinterpret_cast<const sockaddr_in&>(peer).sin_port;
+  } else if (own.ss_family == AF_INET6) {
+    const auto& in = reinterpret_cast<const sockaddr_in6&>(own);
+    std::memcpy(address.data(), &in.sin6_addr, sizeof address);
+    own_port = in.sin6_port, peer_port = reinterpret_cast<const sockaddr_in6&>(peer).sin6_port;
+  } else {
+    return false;
+  }
+  std::unordered_set<std::uint64_t> inodes;
+  if (!read_sockets(process, living, inodes)) return false;
+  bool found = false;
+  for (const int family : {AF_INET, AF_INET6}) {
+    inet_diag_req_v2 request{};
+    request.sdiag_family = static_cast<std::uint8_t>(family);
+    request.sdiag_protocol = IPPROTO_TCP;
+    request.idiag_states = ~0U;
+    request.id.idiag_sport = peer_port;
+    request.id.idiag_dport = own_port;
+    hatch::ask_sock_diag({reinterpret_cast<const char*>(&request), sizeof request}, [&](std::string_view answer) {
+      inet_diag_msg socket{};
+      if (answer.size() < sizeof socket) return false;
+      std::memcpy(&socket, answer.data(), sizeof socket);
+      const bool from_us = socket.idiag_family == AF_INET
+                               ? own.ss_family == AF_INET && socket.id.idiag_dst[0] == address[3]
+                               : std::equal(address.begin(), address.end(), std::begin(socket.id.idiag_dst));
+      found |= from_us && socket.id.idiag_sport == peer_port && socket.id.idiag_dport == own_port &&
+               inodes.contains(socket.idiag_inode);
+      return true;
+    });
   }
   return found;
 }

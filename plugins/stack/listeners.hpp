@@ -11,6 +11,7 @@ struct Listener {
   std::uint16_t port = 0;
   std::uint64_t inode = 0;
   bool loopback = false;  // it listens there alone
+  bool any = false;       // it listens on all addresses
 };
 
 struct Listeners {
@@ -24,6 +25,10 @@ std::vector<Listener> parse_listening(std::string_view table);
 
 // `living`: a thread of the process that has not ended.
 Listeners find_listeners(const Process& process, pid_t living);
+
+// Whether who answers on a connection of ours, over TCP and within our network namespace, is the process: a port may be
+// listened on by several (SO_REUSEPORT, a socket that was inherited). False also where the kernel does not tell.
+bool is_other_end(const Process& process, pid_t living, int connection);
 
 // Whether the process's network is the one that we are in.
 bool shares_network(const Process& process, pid_t living);

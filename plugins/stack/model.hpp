@@ -44,6 +44,8 @@ struct Options {
   // Also threads in a call that a stop ends with EINTR are stopped.
   bool interrupt = false;
   int cache = -1;  // a folder for tables (cache/store.hpp), or none
+  // Where the configuration has the profiles of this target, if it is a Go program: "http://127.0.0.1:6060/debug/pprof".
+  std::string pprof;
 };
 
 // The fences around a dump, as the host knows them. begin() and end() surround every stop.

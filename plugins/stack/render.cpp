@@ -74,6 +74,15 @@ class Stacks {
   std::size_t begin_ = 0, size_ = 0;
 };
 
+// How many threads an entry stands for.
+std::size_t weight_of(const ShownThread& thread) { return thread.runtime ? thread.runtime->count : 1; }
+
+std::size_t weight_of(const ShownProcess& process, const std::vector<std::size_t>& members) {
+  std::size_t all = 0;
+  for (const std::size_t member : members) all += weight_of(process.threads[member]);
+  return all;
+}
+
 void add_id(hatch::Array& list, const ShownThread& thread) {
   if (!thread.id.empty())
     list.add(thread.id);
@@ -104,7 +113,7 @@ void append_thread(std::string& out, const ShownProcess& process, const std::vec
       add_id(ids, process.threads[member]);
       names.add(process.threads[member].name);
     }
-    o.add("count", members.size()).add("ids", ids).add("names", names);
+    o.add("count", weight_of(process, members)).add("ids", ids).add("names", names);
   }
   o.append_to(out);
   out.back() = ',';
@@ -169,7 +178,7 @@ std::string heading(const ShownProcess& process, const std::vector<std::size_t>&
   const bool alike = std::all_of(members.begin(), members.end(),
                                  [&](std::size_t member) { return doing(process.threads[member]) == does; });
   std::string text =
-      std::to_string(members.size()) + " threads here" + (alike && !does.empty() ? ", " + does : "") + ":";
+      std::to_string(weight_of(process, members)) + " threads here" + (alike && !does.empty() ? ", " + does : "") + ":";
   constexpr std::size_t named = 8;
   for (std::size_t i = 0; i < members.size() && i < named; ++i)
     text += (i ? ", " : " ") + label(process.threads[members[i]]);
@@ -246,9 +255,9 @@ Answer render_answer(const std::deque<ShownProcess>& shown, const Options& optio
       if (threads.size() > 1) threads += ',';
       append_thread(threads, process, group, options.group, stacks);
     }
-    all += process.threads.size();
     for (const ShownThread& thread : process.threads) {
-      answer.read += thread.read;
+      all += weight_of(thread);
+      answer.read += thread.read ? weight_of(thread) : 0;
       cut += thread.wants_stop;
     }
   }
@@ -275,7 +284,9 @@ std::string render_text(const std::deque<ShownProcess>& shown, const Answer& ans
   for (const ShownProcess& process : shown) {
     out += "\nprocess " + std::to_string(process.pid) + " " + hatch::printable(process.name) + ", ";
     if (process.runtime != "native") out += hatch::printable(process.runtime) + ", ";
-    out += plural(process.threads.size(), "thread") + "\n";
+    std::size_t threads = 0;
+    for (const ShownThread& thread : process.threads) threads += weight_of(thread);
+    out += plural(threads, "thread") + "\n";
     if (process.trouble) out += "  not read: " + hatch::printable(process.trouble->detail) + "\n";
     // Each frame's line is made once; only its number differs.
     std::vector<std::string> lines;
@@ -332,7 +343,7 @@ std::string render_folded(const std::deque<ShownProcess>& shown) {
       if (thread.frames.empty()) continue;
       std::string line = clean(process.name) + ";" + clean(thread.name);
       for (auto f = thread.frames.rbegin(); f != thread.frames.rend(); ++f) line += ";" + names[*f];
-      ++counts[line];
+      counts[line] += weight_of(thread);
     }
   }
   std::string out;

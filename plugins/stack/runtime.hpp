@@ -35,6 +35,7 @@ struct RuntimeThread {
   std::string remark;  // what the text says besides: "holds the GIL"
   bool running = false;
   std::string waiting_on;             // "lock <0x00000000f0a1> held by \"main\""
+  std::uint64_t count = 1;            // how many stand there: more than one where the runtime counts them alone
   std::vector<std::uint32_t> frames;  // into RuntimeStacks::frames, innermost first
   bool truncated = false;
   // How many of `frames` each call of RuntimeStacks::loop carries, innermost first. Empty: not known.
@@ -74,6 +75,8 @@ class RuntimeReader {
   // It reads memory alone and asks nothing of the target: with pause=all gather() is called while all threads stand
   // still, on the thread that traces them, and Hold::max_pause() is what is left of the budget.
   virtual bool reads_memory() const { return false; }
+  // How it would be read, in a few words, for a dry run; empty: there is but one way. Asks nothing of the target.
+  virtual std::string foresee(const Options&) const { return {}; }
   // Everything that needs rights on the target. False: cancelled. What goes wrong is kept for digest() to tell.
   virtual bool gather(const Options& options, Hold& hold) = 0;
   // After gather(): there is something that digest() makes stacks of. Else mode=auto copies native stacks instead.

@@ -13,8 +13,10 @@
 
 #include "hatch/json.hpp"
 #include "stack/go/elf_file.hpp"
+#include "stack/go/goroutines.hpp"
 #include "stack/go/layout.hpp"
 #include "stack/go/pclntab.hpp"
+#include "stack/go/pprof.hpp"
 #include "stack/memory.hpp"
 #include "stack/stop.hpp"
 #include "stack/threads.hpp"
@@ -22,7 +24,6 @@
 namespace stack {
 namespace {
 
-constexpr std::size_t max_goroutines = 100'000;
 constexpr std::size_t max_stacks = std::size_t{256} << 20;  // of all goroutines together
 constexpr std::size_t g_bytes = 448, m_bytes = 256;
 constexpr std::size_t max_reasons = 64, max_reason = 64;
@@ -57,11 +58,10 @@ std::string version_of(const go::ElfFile& file) {
   return plain && version.starts_with("go") ? version.substr(0, 40) : std::string{};
 }
 
-bool is_hidden(std::string_view function) {
-  // As the runtime's own traces: what it does inside says nothing, what it exports may.
-  constexpr std::string_view own = "runtime.";
-  return function.starts_with(own) &&
-         !(function.size() > own.size() && function[own.size()] >= 'A' && function[own.size()] <= 'Z');
+void add_text(RuntimeStacks& stacks, const char* name, std::string_view text) {
+  std::string quoted;
+  hatch::append_quoted(quoted, text);
+  stacks.members.emplace_back(name, std::move(quoted));
 }
 
 class GoReader final : public RuntimeReader {
@@ -73,32 +73,87 @@ class GoReader final : public RuntimeReader {
         program_(std::move(program)),
         file_(std::move(file)),
         bias_(base - file_.first_page()),
-        version_(version_of(file_)) {}
+        version_(version_of(file_)),
+        symbols_(file_.symbols(std::array<std::string_view, 2>{"runtime.allgs", "runtime.waitReasonStrings"})) {}
 
   std::string_view mode() const override { return "go"; }
   std::string runtime() const override { return version_.empty() ? "Go" : "Go " + version_.substr(2); }
-  bool has_stacks() const override { return !copies_.empty(); }
+  bool has_stacks() const override { return !copies_.empty() || !told_.text.empty(); }
 
+  // Memory is read where it can be, since that stops nobody who waits. The program's own endpoint for profiles stops
+  // all of them at once. So it is asked where memory does not do, where one consistent picture is wanted, and where the
+  // operator has named it.
   bool gather(const Options& options, Hold& hold) override {
-    constexpr std::array<std::string_view, 2> names{"runtime.allgs", "runtime.waitReasonStrings"};
-    const auto symbols = file_.symbols(names);
-    if (!symbols[0]) {
-      trouble_ = {Trouble::Kind::other,
-                  "the program has no symbol table (-ldflags=-s), which leads to its goroutines",
-                  {},
-                  "build it without -s for goroutines; its threads have names all the same"};
+    const Way way = choose(options);
+    if (way.endpoint && !go::ask_pprof(question(options, !way.memory), hold, told_)) return false;
+    if (!told_.text.empty()) return true;
+    if (!way.memory) {
+      explain(way, options, told_.why);
       return true;
     }
-    if (symbols[1]) read_reasons(*symbols[1]);
-    if (!read_goroutines(bias_ + symbols[0]->address, options, hold)) return false;
+    if (symbols_[1]) read_reasons(*symbols_[1]);
+    if (!read_goroutines(bias_ + symbols_[0]->address, options, hold)) return false;
     kernel_ = threads_by_own_number(process_.proc_fd);
     if (options.pause == Pause::none) return true;
     return copy_running_threads(options, hold);
   }
 
+  std::string foresee(const Options& options) const override {
+    const Way way = choose(options);
+    std::string why;
+    const std::string servers = way.endpoint ? go::foresee_pprof(question(options, !way.memory), why) : std::string{};
+    std::string text = "goroutines ";
+    if (!servers.empty()) text += "through net/http/pprof, which is looked for on " + servers;
+    if (!servers.empty() && way.memory) text += ", else ";
+    if (way.memory) return text + "from its memory";
+    if (!servers.empty()) return text + ", else threads with Go's names";
+    return "threads with Go's names: " + std::string(why_no_memory()) +
+           (way.endpoint ? "; no profiles: " + why : std::string{});
+  }
+
   RuntimeStacks digest(const Options& options, Hold& hold) override;
 
  private:
+  struct Way {
+    bool memory = false, endpoint = false;
+  };
+
+  Way choose(const Options& options) const {
+    Way way;
+    way.memory = why_no_memory().empty();
+    way.endpoint =
+        options.pause != Pause::none && (!way.memory || options.pause == Pause::all || !options.pprof.empty());
+    return way;
+  }
+
+  // Empty: its memory can be read, as far as can be told without parsing its file.
+  std::string_view why_no_memory() const {
+    if (!symbols_[0]) return "the program has no symbol table (-ldflags=-s), which leads to its goroutines";
+    if (!go::knows_layout(go::minor_version(version_)) && !file_.section(".debug_info") &&
+        !file_.section(".zdebug_info"))
+      return "the layout of its goroutines is not known without debug information";
+    return {};
+  }
+
+  void explain(const Way& way, const Options& options, const std::string& no_endpoint) {
+    const bool symbols = symbols_[0].has_value();
+    trouble_ = {Trouble::Kind::other, std::string(why_no_memory()), {}, {}};
+    if (way.endpoint)
+      trouble_->detail += ", and they were not to be had through net/http/pprof: " + no_endpoint;
+    else
+      trouble_->detail += ", and pause=none asks no endpoint, which would stop all of them";
+    trouble_->remedy = std::string("build it without ") + (symbols ? "-ldflags=-w" : "-ldflags=-s") +
+                       (!way.endpoint           ? ", or take pause=least"
+                        : options.pprof.empty() ? ", or let it serve net/http/pprof on a loopback address"
+                                                : ", or see to the address in plugins.stack.pprof");
+  }
+
+  go::PprofQuestion question(const Options& options, bool groups) const {
+    return {process_, living_, file_, go::minor_version(version_), options.pprof, groups};
+  }
+
+  RuntimeStacks digest_text(const Options& options);
+
   bool read(std::uint64_t from, std::span<std::byte> into) const {
     return read_memory(living_, from, into) == into.size();
   }
@@ -126,7 +181,7 @@ class GoReader final : public RuntimeReader {
       trouble_ = {Trouble::Kind::other, "the list of goroutines could not be read", {}, {}};
       return true;
     }
-    std::vector<std::uint64_t> all(std::min<std::uint64_t>(slice[1], max_goroutines));
+    std::vector<std::uint64_t> all(std::min<std::uint64_t>(slice[1], go::max_goroutines));
     if (slice[1] > all.size())
       note_ =
           "only the first " + std::to_string(all.size()) + " of " + std::to_string(slice[1]) + " goroutines were read";
@@ -200,6 +255,8 @@ class GoReader final : public RuntimeReader {
   go::ElfFile file_;
   std::uint64_t bias_;
   std::string version_;
+  std::vector<std::optional<go::Found>> symbols_;
+  go::PprofText told_;
   std::optional<Trouble> trouble_;
   std::string note_;
   std::vector<Copy> copies_;
@@ -213,7 +270,7 @@ class GoReader final : public RuntimeReader {
 class Digester {
  public:
   Digester(const go::Table& table, std::uint64_t bias, const Options& options, RuntimeStacks& stacks)
-      : table_(table), bias_(bias), options_(options), stacks_(stacks) {}
+      : table_(table), wrapper_(table.kind_of_wrappers()), bias_(bias), options_(options), stacks_(stacks) {}
 
   // The name of the function that stands outermost, for goroutines whose start is not known otherwise.
   std::string outermost;
@@ -230,7 +287,7 @@ class Digester {
         break;
       }
       if (function->name == "runtime.goexit" || function->name == "runtime.mstart") break;
-      outermost = function->name;
+      if (!is_wrapper(*function)) outermost = function->name;
       const std::vector<std::uint32_t>& here = frames(*function, pc, lookup);
       all.insert(all.end(), here.begin(), here.end());
       const auto size = table_.frame_size(*function, address);
@@ -248,12 +305,21 @@ class Digester {
       sp = end;
     }
     for (const std::uint32_t index : all)
-      if (!is_hidden(stacks_.frames[index].function)) thread.frames.push_back(index);
+      if (!go::is_hidden(stacks_.frames[index].function)) thread.frames.push_back(index);
     if (thread.frames.empty()) thread.frames = std::move(all);
     if (thread.frames.size() > options_.max_frames) {
       thread.frames.resize(options_.max_frames);
       thread.truncated = true;
     }
+  }
+
+  // The function that a goroutine was started with: of `go shop.serve(7)` the compiler makes a function that passes the
+  // argument on, which then is not shown but by its callee.
+  std::string start_of(std::uint64_t pc, const RuntimeThread& thread) const {
+    const auto function = pc ? table_.find(pc - bias_) : std::nullopt;
+    const bool whole = !outermost.empty() && !thread.truncated && thread.error.empty();
+    if (!function || (is_wrapper(*function) && whole)) return outermost;
+    return std::string(function->name);
   }
 
   std::string name_of(std::uint64_t pc) const {
@@ -267,6 +333,7 @@ class Digester {
     const auto [known, fresh] = known_.try_emplace(lookup);
     if (!fresh) return known->second;
     for (const go::Place& place : table_.places(function, lookup)) {
+      if (wrapper_ != 0 && place.kind == wrapper_) continue;
       known->second.push_back(static_cast<std::uint32_t>(stacks_.frames.size()));
       Frame& frame = stacks_.frames.emplace_back();
       frame.function = place.function;
@@ -279,7 +346,10 @@ class Digester {
     return known->second;
   }
 
+  bool is_wrapper(const go::Function& function) const { return wrapper_ != 0 && table_.kind_of(function) == wrapper_; }
+
   const go::Table& table_;
+  std::uint8_t wrapper_;
   std::uint64_t bias_;
   const Options& options_;
   RuntimeStacks& stacks_;
@@ -313,7 +383,29 @@ std::string state_of(std::uint32_t status, unsigned reason, const std::vector<st
   }
 }
 
+// What the program told of itself.
+RuntimeStacks GoReader::digest_text(const Options& options) {
+  RuntimeStacks stacks;
+  stacks.runtime = runtime();
+  stacks.paused = told_.held;
+  const bool read = told_.groups ? go::parse_goroutine_groups(told_.text, options.max_frames, stacks)
+                                 : go::parse_goroutines(told_.text, options.max_frames, stacks);
+  std::uint64_t count = 0;
+  for (const RuntimeThread& thread : stacks.threads) count += thread.count;
+  if (!read || stacks.threads.empty())
+    stacks.note = "no goroutine could be made out in the program's text, which is in goroutines.txt";
+  else if (told_.cut)
+    stacks.note = "the program's text ended at " + std::to_string(go::max_pprof_text >> 20) + " MiB";
+  else if (stacks.threads.size() >= go::max_goroutines)
+    stacks.note = "only the first " + std::to_string(go::max_goroutines) + " goroutines are shown";
+  add_text(stacks, "goroutines_from", told_.address);
+  stacks.members.emplace_back("goroutines", std::to_string(count));
+  stacks.artifacts.push_back({"goroutines.txt", "text/plain", std::move(told_.text)});
+  return stacks;
+}
+
 RuntimeStacks GoReader::digest(const Options& options, Hold& hold) {
+  if (!told_.text.empty()) return digest_text(options);
   RuntimeStacks stacks;
   stacks.runtime = runtime();
   stacks.note = note_;
@@ -372,8 +464,7 @@ RuntimeStacks GoReader::digest(const Options& options, Hold& hold) {
     } else {
       digester.unwind(copy.word(pc_at), copy.word(sp_at), false, copy.stack_start, stack, thread);
     }
-    std::string start = layout->start ? digester.name_of(copy.word(layout->start)) : digester.outermost;
-    if (start.empty()) start = digester.outermost;
+    const std::string start = digester.start_of(layout->start ? copy.word(layout->start) : 0, thread);
     if (start.starts_with("runtime.") && start != "runtime.main") {
       ++of_the_runtime;
       continue;
@@ -384,11 +475,13 @@ RuntimeStacks GoReader::digest(const Options& options, Hold& hold) {
     if (const std::string by = layout->created_by ? digester.name_of(copy.word(layout->created_by)) : "";
         !by.empty() && !first) {
       std::string text;
-      hatch::detail::append_value(text, by);
+      hatch::append_quoted(text, by);
       thread.members.emplace_back("created_by", std::move(text));
     }
     stacks.threads.push_back(std::move(thread));
   }
+  add_text(stacks, "goroutines_from", "memory");
+  if (!told_.why.empty()) add_text(stacks, "no_profiles", told_.why);
   stacks.members.emplace_back("goroutines", std::to_string(stacks.threads.size()));
   stacks.members.emplace_back("goroutines_of_the_runtime", std::to_string(of_the_runtime));
   return stacks;

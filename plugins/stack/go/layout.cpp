@@ -70,13 +70,19 @@ std::optional<Layout> from_debug_information(int fd) {
 
 }  // namespace
 
+int minor_version(std::string_view version) {
+  int minor = 0;
+  if (version.starts_with("go1.")) std::from_chars(version.data() + 4, version.data() + version.size(), minor);
+  return minor;
+}
+
+// src/runtime/runtime2.go: the same up to waitreason from 1.16 to 1.22, then syscallbp came in between.
+bool knows_layout(int minor) { return minor >= 16 && minor <= 22; }
+
 std::optional<Layout> layout_of(int fd, std::string_view version) {
   if (const auto known = from_debug_information(fd)) return known;
-  // src/runtime/runtime2.go: the same up to waitreason from 1.16 to 1.22, then syscallbp came in between.
-  int minor = 0;
-  if (!version.starts_with("go1.")) return std::nullopt;
-  std::from_chars(version.data() + 4, version.data() + version.size(), minor);
-  if (minor < 16 || minor > 22) return std::nullopt;
+  const int minor = minor_version(version);
+  if (!knows_layout(minor)) return std::nullopt;
   Layout layout{.status = 144, .id = 152, .wait_reason = 176, .thread = 72};
   if (minor == 19) {
     layout.created_by = 296;

@@ -14,6 +14,12 @@ struct Layout {
   unsigned thread = 0;                                                      // of m: procid
 };
 
+// `version`: "go1.19.8". `fd`: the program's file, whose debug information is read without rights.
 std::optional<Layout> layout_of(int fd, std::string_view version);
+
+// The 19 of "go1.19.8"; 0: not known.
+int minor_version(std::string_view version);
+// Whether a version is in the table, and takes no debug information.
+bool knows_layout(int minor);
 
 }  // namespace stack::go

@@ -128,6 +128,11 @@ std::uint64_t Table::entry_of(std::uint64_t index) const {
   return at<std::uint64_t>(functions_ + 16 * index).value_or(0);
 }
 
+std::uint64_t Table::record_of(std::uint64_t index) const {
+  return functions_ + (relative_ ? at<std::uint32_t>(functions_ + 8 * index + 4).value_or(0)
+                                 : at<std::uint64_t>(functions_ + 16 * index + 8).value_or(0));
+}
+
 std::optional<Function> Table::find(std::uint64_t pc) const {
   // The last that begins at or before pc; behind the last one stands where code ends.
   std::uint64_t low = 0, high = count_;
@@ -138,8 +143,7 @@ std::optional<Function> Table::find(std::uint64_t pc) const {
   }
   Function function;
   function.entry = entry_of(low);
-  function.data = functions_ + (relative_ ? at<std::uint32_t>(functions_ + 8 * low + 4).value_or(0)
-                                          : at<std::uint64_t>(functions_ + 16 * low + 8).value_or(0));
+  function.data = record_of(low);
   function.name = text_at(names_ + field(function, name_field));
   return function.name.empty() ? std::nullopt : std::optional{function};
 }
@@ -174,9 +178,21 @@ std::optional<std::int32_t> Table::value(std::uint64_t offset, const Function& f
   }
 }
 
+std::uint64_t Table::head_size() const { return magic_ == magic_118 ? 40 : 44; }
+
+std::uint8_t Table::kind_of(const Function& function) const {
+  return at<std::uint8_t>(function.data + head_size() - 4).value_or(0);
+}
+
+std::uint8_t Table::kind_of_wrappers() const {
+  std::uint8_t last = 0;
+  for (std::uint64_t i = 0; i < count_; ++i) last = std::max(last, kind_of({{}, 0, record_of(i)}));
+  return last;
+}
+
 std::uint64_t Table::inline_tree(const Function& function) const {
   if (!constants_) return 0;
-  const std::uint64_t head = magic_ == magic_118 ? 40 : 44;
+  const std::uint64_t head = head_size();
   const std::uint64_t tables = field(function, tables_field);
   if (tables <= inline_index_table || at<std::uint8_t>(function.data + head - 1).value_or(0) <= inline_tree_pointer)
     return 0;
@@ -191,10 +207,12 @@ std::uint64_t Table::inline_tree(const Function& function) const {
 
 std::vector<Place> Table::places(const Function& function, std::uint64_t pc) const {
   std::vector<Place> all;
-  const std::uint64_t tree = inline_tree(function), head = magic_ == magic_118 ? 40 : 44;
+  const std::uint64_t tree = inline_tree(function), head = head_size();
   const std::uint32_t indices = tree ? at<std::uint32_t>(function.data + head + 4 * inline_index_table).value_or(0) : 0;
-  // A call in the tree: what kind of function, (up to 1.19 its file and line,) its name, where its caller stands.
-  const std::uint64_t size = magic_ == magic_120 ? 16 : 20, name_at = magic_ == magic_120 ? 4 : 12;
+  // A call in the tree: what kind of function, (up to 1.19 its file and line,) its name, where its caller stands. Up to
+  // 1.20 the number of its caller comes first.
+  const bool newer = magic_ == magic_120;
+  const std::uint64_t size = newer ? 16 : 20, name_at = newer ? 4 : 12;
   while (indices != 0 && all.size() < max_inlined) {
     const auto index = value(indices, function, pc);
     if (!index || *index < 0) break;
@@ -204,10 +222,10 @@ std::vector<Place> Table::places(const Function& function, std::uint64_t pc) con
       break;
     const std::string_view name = text_at(names_ + call[0]);
     if (name.empty()) break;
-    all.push_back({name, line(function, pc), true});
+    all.push_back({name, line(function, pc), true, 0});
     pc = function.entry + call[1];
   }
-  all.push_back({function.name, line(function, pc), false});
+  all.push_back({function.name, line(function, pc), false, kind_of(function)});
   return all;
 }
 

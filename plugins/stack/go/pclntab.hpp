@@ -36,6 +36,7 @@ struct Place {
   std::string_view function;
   Line line;
   bool inlined = false;
+  std::uint8_t kind = 0;  // of the function (funcID)
 };
 
 class Table {
@@ -55,6 +56,10 @@ class Table {
   // Whose code stands at `pc`, innermost first: functions that were inlined, where that is known, and `function` itself.
   std::vector<Place> places(const Function& function, std::uint64_t pc) const;
   Line line(const Function& function, std::uint64_t pc) const;
+  // What the compiler made itself, to pass arguments on: the runtime's traces leave it out. Its number is the last one of
+  // each version; looks at all functions.
+  std::uint8_t kind_of_wrappers() const;
+  std::uint8_t kind_of(const Function& function) const;
   // How far the stack pointer is below the return address (x86-64), or below the frame's end (arm64), at `pc`.
   std::optional<std::int32_t> frame_size(const Function& function, std::uint64_t pc) const;
 
@@ -64,11 +69,14 @@ class Table {
   std::string_view text_at(std::uint64_t offset) const;
   // The entry address of the i-th function, and where its record is.
   std::uint64_t entry_of(std::uint64_t index) const;
+  std::uint64_t record_of(std::uint64_t index) const;
   std::optional<std::int32_t> value(std::uint64_t table, const Function& function, std::uint64_t pc) const;
   // The `index`-th 32-bit field behind the entry of a function's record.
   std::uint32_t field(const Function& function, unsigned index) const;
   // The address of the tree of inlined functions; 0: it has none, or it is not known.
   std::uint64_t inline_tree(const Function& function) const;
+  // How long a record is up to its first table of values by address.
+  std::uint64_t head_size() const;
   std::uint64_t find_base(const ElfFile& file, std::uint64_t own_address) const;
 
   std::string content_;

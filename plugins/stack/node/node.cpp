@@ -278,13 +278,6 @@ std::string id_of(const Agent& worker) {
 
 }  // namespace
 
-std::uint32_t FrameTable::add(Frame frame) {
-  std::string key = frame.function + '\0' + frame.file + '\0' + std::to_string(frame.line);
-  const auto [at, fresh] = known_.try_emplace(std::move(key), static_cast<std::uint32_t>(frames.size()));
-  if (fresh) frames.push_back(std::move(frame));
-  return at->second;
-}
-
 RuntimeThread show_agent(const Agent& agent, pid_t main, unsigned max_frames, FrameTable& frames) {
   RuntimeThread thread;
   if (agent.session.empty()) {

@@ -6,8 +6,7 @@
 //   https://nodejs.org/en/learn/getting-started/debugging, doc/api/process.md "Signal events", src/inspector_agent.cc
 #pragma once
 
-#include <unordered_map>
-
+#include "stack/frame_table.hpp"
 #include "stack/runtime.hpp"
 
 namespace stack {
@@ -17,16 +16,6 @@ std::unique_ptr<RuntimeReader> detect_node(const Subject& subject);
 namespace node {
 
 struct Agent;
-
-// Each distinct frame once.
-class FrameTable {
- public:
-  std::uint32_t add(Frame frame);
-  std::vector<Frame> frames;
-
- private:
-  std::unordered_map<std::string, std::uint32_t> known_;
-};
 
 // Of what the inspector said; without any rights. Exposed for tests.
 RuntimeThread show_agent(const Agent& agent, pid_t main, unsigned max_frames, FrameTable& frames);

@@ -2,6 +2,7 @@
 #include "stack/connection.hpp"
 
 #include "peer.hpp"
+#include "stack/listeners.hpp"
 #include "support.hpp"
 
 using namespace std::chrono_literals;
@@ -76,4 +77,18 @@ TEST_CASE("who does not answer is not waited for") {
   CHECK(answer.status == 0);
   CHECK(answer.end == Got::timeout);
   CHECK_FALSE(connection.is_open());
+}
+
+TEST_CASE("who answers on a connection is told by its socket") {
+  const stack_test::Peer peer{""};
+  stack_test::TestHold hold;
+  stack::Connection connection{hold};
+  REQUIRE(connection.connect(peer.endpoint, stack::Clock::now() + 10s));
+  const stack_test::Handles self{::getpid()};
+  REQUIRE(
+      stack_test::eventually([&] { return stack::is_other_end(self.process(), self.process().pid, connection.fd()); }));
+  const stack_test::Demo demo;
+  const stack_test::Handles other{demo.pid()};
+  CHECK_FALSE(stack::is_other_end(other.process(), demo.pid(), connection.fd()));
+  CHECK_FALSE(stack::is_other_end(self.process(), self.process().pid, -1));
 }

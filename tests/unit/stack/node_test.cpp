@@ -149,7 +149,7 @@ TEST_CASE("call frames: places counted from one, the probe's own left out, those
     {"functionName":"work","url":"","location":{"scriptId":"7","lineNumber":41}},
     {"functionName":"","url":"node:internal/timers","location":{"scriptId":"1","lineNumber":-5}}],
     "asyncStackTrace":{"description":"await","callFrames":[{"functionName":"load","scriptId":"7","url":"","lineNumber":9}]}})";
-  node::FrameTable table;
+  stack::FrameTable table;
   const stack::RuntimeThread thread = node::show_agent(agent, 42, 256, table);
   REQUIRE(thread.frames.size() == 4);
   const auto frame = [&](std::size_t i) { return table.frames[thread.frames[i]]; };

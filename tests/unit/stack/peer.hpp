@@ -26,7 +26,7 @@ class Peer {
     REQUIRE(::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&in), &endpoint.length) == 0);
     endpoint.text = "127.0.0.1:" + std::to_string(ntohs(in.sin_port));
     server_ = std::thread([this] {
-      const stack::UniqueFd client{::accept(fd_.get(), nullptr, nullptr)};
+      const stack::UniqueFd client{::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC)};
       std::string_view rest = answer_;
       while (!rest.empty()) {
         const ssize_t n = ::send(client.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
