@@ -1,5 +1,7 @@
 // GET, HEAD and DELETE /v1/runs/{id}/artifacts/{name}: a file of a run, whole or a range of it (RFC 9110, sections 13 and
 // 14), never in memory.
+#include <sys/stat.h>
+
 #include <boost/json.hpp>
 #include <charconv>
 
@@ -110,7 +112,11 @@ Answer get_artifact(Api& api, const http::Context& context) {
     co_return response;
   }
   auto file = co_await api.runner.open_artifact(found->run.id, artifact.number);
-  if (!file) co_return refused(Problem{"run-unknown", file.error().detail}, context);
+  if (!file) co_return refused(file.error(), context);
+  struct stat facts {};
+  if (::fstat(file->get(), &facts) != 0 || static_cast<std::uint64_t>(facts.st_size) != artifact.bytes)
+    co_return refused(Problem{"internal", "the artifact is not as long as the run's record says: somebody changed it"},
+                      context);
 
   // A part of what the client has of another file would be spoilt; If-Range compares strongly. Only GET has ranges.
   const std::string_view condition = request.header("if-range");

@@ -312,7 +312,7 @@ Answer invoke(Api& api, const http::Context& context) {
 
   // A retry: the run is there already, whatever has become of its target since.
   if (order.key) {
-    const auto first = api.runner.keys().first(*order.key, std::chrono::system_clock::now());
+    const auto first = api.runner.keys().first(*order.key, std::chrono::steady_clock::now());
     if (!first) co_return refused(first.error(), context);
     if (*first) co_return co_await again(api, context, **first, hatch, *wanted, preferences);
   }
@@ -338,7 +338,7 @@ Answer invoke(Api& api, const http::Context& context) {
 
   // While the target was looked at, another with the same key may have begun.
   if (order.key) {
-    const auto first = api.runner.keys().first(*order.key, std::chrono::system_clock::now());
+    const auto first = api.runner.keys().first(*order.key, std::chrono::steady_clock::now());
     if (!first) co_return refused(first.error(), context);
     if (*first) co_return co_await again(api, context, **first, hatch, *wanted, preferences);
   }

@@ -19,22 +19,25 @@ std::string summary(const runs::Run& run) {
   return hatch::printable(text, true) + "\n";
 }
 
-boost::asio::awaitable<std::string> as_json(Api& api, const runs::Run& run, unsigned indent) {
+// A result that cannot be read is a problem of its own: null would say that there was none.
+boost::asio::awaitable<Result<std::string>> as_json(Api& api, const runs::Run& run, unsigned indent) {
   std::string result;
-  if (run.has_result)
-    if (auto text = co_await api.runner.read(run.id, "result.json")) result = std::move(*text);
+  if (run.has_result) {
+    auto text = co_await api.runner.read(run.id, "result.json");
+    if (!text) co_return text;
+    result = std::move(*text);
+  }
   if (result.size() < large) co_return runs::to_text(run, result, indent);
   auto work = [run, result = std::move(result), indent] { return runs::to_text(run, result, indent); };
   co_return co_await api.pool.run(std::move(work));
 }
 
 // A rendering, or "" when there is none.
-boost::asio::awaitable<std::string> rendering_of(Api& api, const runs::Run& run, std::string name) {
+boost::asio::awaitable<Result<std::string>> rendering_of(Api& api, const runs::Run& run, std::string name) {
   if (std::find(run.renderings.begin(), run.renderings.end(), name) == run.renderings.end()) co_return std::string();
   auto text = co_await api.runner.read(run.id, runs::rendering_file(name));
-  if (!text) co_return std::string();
-  if (!text->empty() && text->back() != '\n') *text += '\n';
-  co_return std::move(*text);
+  if (text && !text->empty() && text->back() != '\n') *text += '\n';
+  co_return text;
 }
 
 }  // namespace
@@ -45,9 +48,10 @@ Answer reply(Api& api, const http::Context& context, const runs::Run& run, const
   const bool text = wanted.format == http::Format::text;
   http::Response response;
   if (!wanted.rendering.empty() && !run.error) {
-    std::string body = co_await rendering_of(api, run, wanted.rendering);
-    if (!body.empty()) {
-      response = http::text_response(status, std::move(body));
+    auto body = co_await rendering_of(api, run, wanted.rendering);
+    if (!body) co_return refused(body.error(), context);
+    if (!body->empty()) {
+      response = http::text_response(status, std::move(*body));
     } else {
       std::string names = "json";
       for (const std::string& name : run.renderings) names += ", " + name;
@@ -56,19 +60,23 @@ Answer reply(Api& api, const http::Context& context, const runs::Run& run, const
       response = http::problem_response(problem, context.request, wanted.format);
     }
   } else if (text || !wanted.rendering.empty()) {
-    std::string body = co_await rendering_of(api, run, "text");
+    auto body = co_await rendering_of(api, run, "text");
+    if (!body) co_return refused(body.error(), context);
     if (run.error) {
       response = http::problem_response(*run.error, context.request, http::Format::text);
-      if (!body.empty()) response.body += "\n" + body;  // as far as it came
+      if (!body->empty()) response.body += "\n" + *body;  // as far as it came
       if (!failed) response = http::text_response(status, std::move(response.body));
     } else {
-      response = http::text_response(status, body.empty() ? summary(run) : std::move(body));
+      response = http::text_response(status, body->empty() ? summary(run) : std::move(*body));
     }
   } else if (failed) {
-    const std::string member = "\"run\": " + co_await as_json(api, run, 1);
-    response = http::problem_response(*run.error, context.request, http::Format::json, member);
+    const auto whole = co_await as_json(api, run, 1);
+    if (!whole) co_return refused(whole.error(), context);
+    response = http::problem_response(*run.error, context.request, http::Format::json, "\"run\": " + *whole);
   } else {
-    response = http::json_response(status, co_await as_json(api, run, 0) + "\n");
+    auto whole = co_await as_json(api, run, 0);
+    if (!whole) co_return refused(whole.error(), context);
+    response = http::json_response(status, std::move(*whole) + "\n");
   }
   if (!described) response.header("Location", "/v1/runs/" + run.id);
   co_return response;

@@ -52,7 +52,7 @@ std::optional<WallTime> parse_rfc3339(std::string_view text) {
   if (error != std::errc() || end != rest + 4) return std::nullopt;
   const std::chrono::seconds seconds{::timegm(&parts)};
   constexpr auto most = std::chrono::duration_cast<std::chrono::seconds>(WallTime::duration::max());
-  if (seconds >= most || seconds <= -most) return std::nullopt;
+  if (seconds.count() < 0 || seconds >= most) return std::nullopt;
   return WallTime{seconds + std::chrono::milliseconds(ms)};
 }
 

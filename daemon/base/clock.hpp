@@ -13,7 +13,7 @@ using SteadyTime = std::chrono::steady_clock::time_point;
 
 // RFC 3339 in UTC with milliseconds: "2026-11-23T14:40:44.123Z".
 std::string rfc3339(WallTime time);
-// Of a text that rfc3339() wrote; nullopt for any other.
+// Of a text that rfc3339() wrote of a time since 1970; nullopt for any other.
 std::optional<WallTime> parse_rfc3339(std::string_view text);
 
 // A ULID (github.com/ulid/spec): 26 characters of Crockford's base 32, 48 bits of milliseconds and 80 random bits from

@@ -200,6 +200,7 @@ std::vector<std::string> last_states() {
 struct Front {
   asio::io_context& io;
   const Uids uids;
+  const std::string folder;  // of the runs, for what people are told
   runs::Receiver supervisor;
   metrics::Metrics metrics;
   runs::Disk& disk;
@@ -221,6 +222,7 @@ struct Front {
         runs::Disk& disk)
       : io(io),
         uids(std::move(uids)),
+        folder(first.config.runs.directory + "/runs"),
         supervisor(io.get_executor(), std::move(channel)),
         metrics(version, last_states()),
         disk(disk),
@@ -456,6 +458,14 @@ struct Front {
     const runs::History::Counts read = co_await runner.history().read(std::move(take));
     log::info("history is read",
               {{"runs", read.runs}, {"interrupted", read.interrupted}, {"unreadable", read.unreadable}});
+    if (read.unreadable > 0)
+      log::warning("runs cannot be read: they are in no list, and stay until retention reaches them",
+                   {{"runs", read.unreadable},
+                    {"first", read.which},
+                    {"why", read.why},
+                    {"remedy", "look at their folders in " + folder + "; what belongs to somebody else: chown -hR " +
+                                   std::to_string(::geteuid()) + ":" + std::to_string(::getegid()) + " " + folder +
+                                   ", then start hatchd again"}});
     co_await prune_hourly();
   }
 
@@ -510,7 +520,7 @@ int serve(link::Channel supervisor, link::Message setup) {
   Front front(io, std::move(supervisor), setup.body, uids, std::move(*first), *disk);
   front.use(audit_of(setup, audit));
   front.runner.history().look();
-  front.runner.keys().load(std::chrono::system_clock::now());
+  front.runner.keys().load(std::chrono::system_clock::now(), std::chrono::steady_clock::now());
 
   // Listeners: bound by the supervisor, in the order of the configuration.
   for (std::size_t i = 0; i < front.api.listeners.size() && i + 2 < setup.fds.size(); ++i)

@@ -15,11 +15,6 @@ namespace json = boost::json;
 
 namespace {
 
-bool is_media_type(std::string_view text) {
-  return text.size() <= 128 && text.find('/') != std::string_view::npos &&
-         std::all_of(text.begin(), text.end(), [](char c) { return c > 0x20 && c < 0x7F && c != '"' && c != ','; });
-}
-
 // A step of hashing is short, so that a commit need not wait long for it.
 constexpr std::uint64_t step = 64 * 1024 * 1024;
 

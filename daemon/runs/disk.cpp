@@ -18,39 +18,72 @@ namespace hatchd::runs {
 
 namespace {
 
+constexpr const char* look_at_rights = "look at the rights and the health of runs.directory";
+
 // The code for a write that failed: a full disk is the operator's to solve and has a status of its own.
 tl::unexpected<Problem> refuse_write(const std::string& what) {
   const int error = errno;
   const bool full = error == ENOSPC || error == EDQUOT;
-  return refuse(
-      full ? "no-space" : "internal", what + ": " + errno_text(error),
-      full ? "make room in runs.directory, or lower runs.keep" : "look at the rights and the health of runs.directory");
+  return refuse(full ? "no-space" : "internal", what + ": " + errno_text(error),
+                full ? "make room in runs.directory, or lower runs.keep" : look_at_rights);
 }
 
 UniqueFd open_directory(int at, const char* path) {
   return UniqueFd{::openat(at, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
 }
 
-// Names in a directory without "." and "..".
-std::vector<std::string> names_in(int directory) {
+// Names in a directory without "." and "..". `error`: the errno for which some may be missing, or 0.
+std::vector<std::string> names_in(int directory, int* error = nullptr) {
   std::vector<std::string> names;
   // A descriptor of its own: readdir() moves the position, which a dup() would share.
   UniqueFd own = open_directory(directory, ".");
   DIR* stream = own ? ::fdopendir(own.get()) : nullptr;
-  if (!stream) return names;
+  if (!stream) {
+    if (error) *error = errno;
+    return names;
+  }
   own.release();
   const Defer close{[stream] { ::closedir(stream); }};
-  while (const dirent* entry = ::readdir(stream)) {
+  for (;;) {
+    errno = 0;
+    const dirent* entry = ::readdir(stream);
+    if (!entry) {
+      if (error) *error = errno;
+      return names;
+    }
     const std::string_view name = entry->d_name;
     if (name != "." && name != "..") names.emplace_back(name);
   }
-  return names;
 }
 
-std::string artifact_path(unsigned number) { return "artifacts/" + std::to_string(number); }
+// A run's folder has two levels, and what others put there need not keep us for long.
+constexpr int max_depth = 16;
 
+// With all that is in it, by descriptors: what a link names stays. False with errno.
+bool remove_tree(int at, const std::string& name, int depth = max_depth) {
+  if (::unlinkat(at, name.c_str(), 0) == 0 || errno == ENOENT) return true;
+  if (errno != EISDIR) return false;
+  int failed = 0;
+  {
+    const UniqueFd inside = open_directory(at, name.c_str());
+    if (!inside) return false;
+    if (depth == 0) return errno = ENOTEMPTY, false;
+    for (const std::string& each : names_in(inside.get()))
+      if (!remove_tree(inside.get(), each, depth - 1) && !failed) failed = errno;
+  }
+  if (::unlinkat(at, name.c_str(), AT_REMOVEDIR) == 0) return true;
+  if (failed) errno = failed;
+  return false;
+}
+
+// A regular file, and not by another name that somebody gave to it.
+bool is_own_file(int fd, struct stat& facts) {
+  return ::fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode) && facts.st_nlink == 1;
+}
+
+constexpr const char* artifacts_folder = "artifacts";
 constexpr std::string_view temporary = ".tmp";
-constexpr std::string_view record_file = "run.json";
+constexpr const char* record_file = "run.json";
 
 }  // namespace
 
@@ -79,8 +112,9 @@ class Staged {
   Staged(const Staged&) = delete;
 
   Result<void> add(const std::string& file, std::string_view text) {
-    UniqueFd fd{
-        ::openat(directory_, beside(file).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600)};
+    UniqueFd fd = make(file);
+    // Left by an interrupted write. Never written into: it may be a link, or a FIFO whose open waits.
+    if (!fd && errno == EEXIST && ::unlinkat(directory_, beside(file).c_str(), 0) == 0) fd = make(file);
     if (!fd) return refuse_write("cannot write " + file);
     entries_.push_back({file, std::move(fd)});
     if (!write_all(entries_.back().fd.get(), text)) return refuse_write("cannot write " + file);
@@ -112,6 +146,9 @@ class Staged {
     UniqueFd fd;
   };
   static std::string beside(const std::string& file) { return file + std::string(temporary); }
+  UniqueFd make(const std::string& file) const {
+    return UniqueFd{::openat(directory_, beside(file).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
+  }
 
   int directory_;
   bool durable_;
@@ -139,7 +176,8 @@ Result<void> replace_file(int directory, const std::string& file, std::string_vi
 }
 
 Result<void> append_file(int directory, const std::string& file, std::string_view text, bool durable) {
-  UniqueFd fd{::openat(directory, file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600)};
+  UniqueFd fd{
+      ::openat(directory, file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600)};
   struct stat before {};
   if (!fd || ::fstat(fd.get(), &before) != 0) return refuse_write("cannot open " + file);
   if (write_all(fd.get(), text) && (!durable || ::fsync(fd.get()) == 0)) {
@@ -178,7 +216,8 @@ Result<UniqueFd> Disk::folder(const std::string& id) const {
   // Ids come from URLs, too: what is not a ULID never becomes a path.
   if (!is_ulid(id)) return refuse("run-unknown", "there is no such run");
   UniqueFd fd = open_directory(runs_.get(), id.c_str());
-  if (!fd) return refuse("run-unknown", "there is no such run");
+  if (!fd && errno == ENOENT) return refuse("run-unknown", "there is no such run");
+  if (!fd) return refuse("internal", "the run's folder cannot be opened: " + errno_text(errno), look_at_rights);
   return fd;
 }
 
@@ -202,7 +241,7 @@ Result<void> Disk::write(const std::string& id, const Files& files, bool durable
 
 Result<std::uint64_t> Disk::write_record(const Run& run, bool durable) const {
   const std::string text = record_text(run);
-  if (auto done = write(run.id, std::string(record_file), text, durable); !done) return tl::unexpected(done.error());
+  if (auto done = write(run.id, record_file, text, durable); !done) return tl::unexpected(done.error());
   return text.size();
 }
 
@@ -223,7 +262,7 @@ Result<std::uint64_t> Disk::end(const Run& run, const Files& files, bool durable
     if (UniqueFd events{::openat(directory->get(), events_file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)})
       staged.add_in_place(std::move(events));
   auto added = add_files(staged, files);
-  if (added) added = add_files(staged, {{std::string(record_file), record}});  // the last to get its name
+  if (added) added = add_files(staged, {{record_file, record}});  // the last to get its name
   if (added) added = staged.put();
   if (!added) return tl::unexpected(added.error());
   return record.size();
@@ -254,7 +293,7 @@ void Disk::mend(const std::string& id, const std::string& file) const {
   if (!directory) return;
   UniqueFd fd{::openat(directory->get(), file.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)};
   struct stat facts {};
-  if (!fd || ::fstat(fd.get(), &facts) != 0 || !S_ISREG(facts.st_mode)) return;
+  if (!fd || !is_own_file(fd.get(), facts)) return;
   Journal journal(UniqueFd{::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0)});
   while (journal.next()) continue;
   if (journal.good() < static_cast<std::uint64_t>(facts.st_size)) [[maybe_unused]]
@@ -265,16 +304,39 @@ void Disk::remove_file(const std::string& id, const std::string& file) const {
   if (auto directory = folder(id)) ::unlinkat(directory->get(), file.c_str(), 0);
 }
 
+namespace {
+
+// Why a file of a run is not to be had.
+tl::unexpected<Problem> refuse_open(const std::string& file) {
+  if (errno == ENOENT) return refuse("run-unknown", file + " is not there");
+  return refuse("internal", file + " cannot be opened: " + errno_text(errno), look_at_rights);
+}
+
+Result<UniqueFd> open_at(int directory, const std::string& file) {
+  UniqueFd fd{::openat(directory, file.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)};
+  if (!fd) return refuse_open(file);
+  struct stat facts {};
+  if (::fstat(fd.get(), &facts) != 0 || !S_ISREG(facts.st_mode))
+    return refuse("internal", file + " is not a file", look_at_rights);
+  return fd;
+}
+
+}  // namespace
+
 Result<std::string> Disk::read(const std::string& id, const std::string& file) const {
   auto directory = folder(id);
   if (!directory) return tl::unexpected(directory.error());
-  return read_file_at(directory->get(), file.c_str(), max_file);
+  const auto fd = open_at(directory->get(), file);
+  if (!fd) return tl::unexpected(fd.error());
+  auto text = read_all(fd->get(), max_file);
+  if (!text) return refuse("internal", file + " cannot be read: " + text.error().detail, look_at_rights);
+  return text;
 }
 
 Result<Run> Disk::read_record(const std::string& id, std::uint64_t* size) const {
   auto directory = folder(id);
   if (!directory) return tl::unexpected(directory.error());
-  auto text = read_file_at(directory->get(), "run.json", max_record);
+  auto text = read_file_at(directory->get(), record_file, max_record);
   if (!text) return tl::unexpected(text.error());
   if (size) *size = text->size();
   auto value = parse_json(*text);
@@ -288,73 +350,82 @@ Result<Run> Disk::read_record(const std::string& id, std::uint64_t* size) const 
 Result<UniqueFd> Disk::open_file(const std::string& id, const std::string& file) const {
   auto directory = folder(id);
   if (!directory) return tl::unexpected(directory.error());
-  UniqueFd fd{::openat(directory->get(), file.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)};
-  if (!fd) return refuse("run-unknown", file + " is not there");
-  return fd;
+  return open_at(directory->get(), file);
 }
 
 Result<Disk::ArtifactFile> Disk::create_artifact(const std::string& id, unsigned number) const {
   auto directory = folder(id);
   if (!directory) return tl::unexpected(directory.error());
-  if (::mkdirat(directory->get(), "artifacts", 0700) != 0 && errno != EEXIST)
+  if (::mkdirat(directory->get(), artifacts_folder, 0700) != 0 && errno != EEXIST)
     return refuse_write("cannot make artifacts/");
-  const std::string path = artifact_path(number);
+  const UniqueFd artifacts = open_directory(directory->get(), artifacts_folder);
+  if (!artifacts) return refuse_write("cannot open artifacts/");
+  const std::string name = std::to_string(number);
   ArtifactFile file;
-  file.writer =
-      UniqueFd{::openat(directory->get(), path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
+  file.writer = UniqueFd{::openat(artifacts.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
   if (!file.writer) return refuse_write("cannot make the artifact");
-  file.reader = UniqueFd{::openat(directory->get(), path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
+  file.reader = UniqueFd{::openat(artifacts.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
   if (!file.reader) return refuse_write("cannot open the artifact");
   return file;
 }
 
 Result<UniqueFd> Disk::open_artifact(const std::string& id, unsigned number) const {
-  return open_file(id, artifact_path(number));
+  auto directory = folder(id);
+  if (!directory) return tl::unexpected(directory.error());
+  // Not by a path: "artifacts" could be a link, which leads elsewhere.
+  const UniqueFd artifacts = open_directory(directory->get(), artifacts_folder);
+  if (!artifacts) return refuse_open(artifacts_folder);
+  return open_at(artifacts.get(), std::to_string(number));
 }
 
 Result<void> Disk::sync_artifacts(const std::string& id) const {
   auto directory = folder(id);
   if (!directory) return tl::unexpected(directory.error());
-  const UniqueFd artifacts = open_directory(directory->get(), "artifacts");
+  const UniqueFd artifacts = open_directory(directory->get(), artifacts_folder);
   if (!artifacts || ::fsync(artifacts.get()) != 0 || ::fsync(directory->get()) != 0 || ::fsync(runs_.get()) != 0)
     return refuse_write("cannot sync artifacts/");
   return {};
 }
 
 void Disk::remove_artifact(const std::string& id, unsigned number) const {
-  if (auto directory = folder(id)) ::unlinkat(directory->get(), artifact_path(number).c_str(), 0);
-}
-
-void Disk::remove(const std::string& id) const {
   auto directory = folder(id);
   if (!directory) return;
-  const int at = directory->get();
-  // The record first: a folder without one is what tidy() clears, should we be interrupted here.
-  ::unlinkat(at, "run.json", 0);
-  if (UniqueFd artifacts = open_directory(at, "artifacts")) {
-    for (const std::string& name : names_in(artifacts.get())) ::unlinkat(artifacts.get(), name.c_str(), 0);
-    ::unlinkat(at, "artifacts", AT_REMOVEDIR);
-  }
-  for (const std::string& name : names_in(at)) ::unlinkat(at, name.c_str(), 0);
-  ::unlinkat(runs_.get(), id.c_str(), AT_REMOVEDIR);
+  if (const UniqueFd artifacts = open_directory(directory->get(), artifacts_folder))
+    ::unlinkat(artifacts.get(), std::to_string(number).c_str(), 0);
 }
 
-std::vector<std::string> Disk::ids() const {
-  std::vector<std::string> names = names_in(runs_.get());
+Result<void> Disk::remove(const std::string& id) const {
+  if (auto directory = folder(id)) {
+    // The record first: a folder without one is what tidy() clears, should we be interrupted here.
+    if (!remove_tree(directory->get(), record_file)) return refuse_write("cannot remove the record");
+  } else if (directory.error().code == "run-unknown") {
+    return {};
+  }
+  if (!remove_tree(runs_.get(), id)) return refuse_write("cannot remove the run's folder");
+  return {};
+}
+
+std::vector<std::string> Disk::ids(int* error) const {
+  std::vector<std::string> names = names_in(runs_.get(), error);
   std::erase_if(names, [](const std::string& name) { return !is_ulid(name); });
   std::sort(names.begin(), names.end());
   return names;
 }
 
-bool Disk::tidy(const std::string& id) const {
+Result<bool> Disk::tidy(const std::string& id) const {
   auto directory = folder(id);
-  if (!directory) return false;
-  for (const std::string& name : names_in(directory->get()))
+  if (!directory && directory.error().code == "run-unknown") return false;
+  if (!directory) return tl::unexpected(directory.error());
+  int error = 0;
+  for (const std::string& name : names_in(directory->get(), &error))
     if (name.ends_with(temporary)) ::unlinkat(directory->get(), name.c_str(), 0);
+  if (error) return refuse("internal", "the run's folder cannot be listed: " + errno_text(error), look_at_rights);
   // A record that was not synced is an empty file after a power cut: the run was never recorded.
   struct stat facts {};
-  if (::fstatat(directory->get(), "run.json", &facts, AT_SYMLINK_NOFOLLOW) == 0 && facts.st_size > 0) return true;
-  remove(id);
+  const bool seen = ::fstatat(directory->get(), record_file, &facts, AT_SYMLINK_NOFOLLOW) == 0;
+  if (!seen && errno != ENOENT) return refuse_open(record_file);
+  if (seen && (!S_ISREG(facts.st_mode) || facts.st_size > 0)) return true;
+  if (auto removed = remove(id); !removed) return tl::unexpected(removed.error());
   return false;
 }
 
@@ -363,7 +434,9 @@ bool Disk::tidy_result(Run& run) const {
   if (!directory) return false;
   const auto there = [&](const std::string& file) {
     struct stat facts {};
-    return ::fstatat(directory->get(), file.c_str(), &facts, AT_SYMLINK_NOFOLLOW) == 0 && facts.st_size > 0;
+    // What cannot be looked at may be there.
+    if (::fstatat(directory->get(), file.c_str(), &facts, AT_SYMLINK_NOFOLLOW) != 0) return errno != ENOENT;
+    return !S_ISREG(facts.st_mode) || facts.st_size > 0;
   };
   const bool lost = run.has_result && !there("result.json");
   if (lost) run.has_result = false;
@@ -374,12 +447,29 @@ bool Disk::tidy_result(Run& run) const {
 void Disk::tidy_artifacts(const Run& run) const {
   auto directory = folder(run.id);
   if (!directory) return;
-  const UniqueFd artifacts = open_directory(directory->get(), "artifacts");
+  const UniqueFd artifacts = open_directory(directory->get(), artifacts_folder);
   if (!artifacts) return;
   for (const std::string& name : names_in(artifacts.get()))
     if (std::none_of(run.artifacts.begin(), run.artifacts.end(),
                      [&](const Artifact& named) { return std::to_string(named.number) == name; }))
       ::unlinkat(artifacts.get(), name.c_str(), 0);
+}
+
+std::uint64_t Disk::bytes_of(const std::string& id) const {
+  std::uint64_t bytes = 0;
+  const auto add = [&](int directory) {
+    for (const std::string& name : names_in(directory)) {
+      struct stat facts {};
+      if (::fstatat(directory, name.c_str(), &facts, AT_SYMLINK_NOFOLLOW) == 0)
+        bytes +=
+            static_cast<std::uint64_t>(facts.st_blocks) * 512;  // stat(2): in these units, whatever the file system's
+    }
+  };
+  auto directory = folder(id);
+  if (!directory) return 0;
+  add(directory->get());
+  if (const UniqueFd artifacts = open_directory(directory->get(), artifacts_folder)) add(artifacts.get());
+  return bytes;
 }
 
 Result<void> Seal::follow(int fd, std::uint64_t most) {

@@ -88,18 +88,23 @@ class Disk {
   Result<void> sync_artifacts(const std::string& id) const;
   void remove_artifact(const std::string& id, unsigned number) const;
 
-  void remove(const std::string& id) const;
+  // With whatever lies in the folder; of links only the link. A folder that is gone is no failure.
+  Result<void> remove(const std::string& id) const;
 
-  // Names of run folders, sorted; what is not a ULID is somebody else's and left alone.
-  std::vector<std::string> ids() const;
+  // Names of run folders, sorted; what is not a ULID is somebody else's and left alone. `error`: the errno for which some
+  // may be missing, or 0.
+  std::vector<std::string> ids(int* error = nullptr) const;
   // Clears what an interrupted write left behind; removes a folder without a record (its creation or its removal was
-  // interrupted, or a power cut came before the record was on disk). False when the folder is gone.
-  bool tidy(const std::string& id) const;
+  // interrupted, or a power cut came before the record was on disk). False when the folder is gone; a problem when that
+  // cannot be told, or it cannot be removed.
+  Result<bool> tidy(const std::string& id) const;
   // Takes out of `run` what a power cut came before: a result or renderings whose files are absent or empty. True when
   // there was such.
   bool tidy_result(Run& run) const;
   // Removes artifacts that the record does not name: they were never committed, or their removal was interrupted.
   void tidy_artifacts(const Run& run) const;
+  // What the folder takes on the disk, as far as that can be seen.
+  std::uint64_t bytes_of(const std::string& id) const;
 
   // The runs directory itself, for what stands beside the runs.
   int directory() const { return runs_.get(); }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.hpp"
+#include "hatch/ulid.hpp"
 #include "runs/follow.hpp"
 
 namespace hatchd::runs {
@@ -17,11 +18,19 @@ struct Batch {
   History::Counts counts;
 };
 
-Run unreadable(const std::string& id) {
+// A record that claims more than this is compared with what lies there: it would push out what is kept.
+constexpr std::uint64_t much = 1ull << 30;
+
+Run unreadable(const Disk& disk, const std::string& id, const std::string& why, History::Counts& counts) {
+  if (counts.unreadable++ == 0) {
+    counts.which = id;
+    counts.why = why;
+  }
   Run run;
   run.id = id;
   run.state = State::crashed;
   run.effect = schema::Effect::disrupt;
+  run.bytes = disk.bytes_of(id);
   return run;
 }
 
@@ -31,8 +40,7 @@ Batch read_batch(const Disk& disk, const std::vector<std::string>& ids) {
     try {
       if (auto run = read_back(disk, id, read.counts)) read.runs.push_back(std::move(*run));
     } catch (const std::exception& error) {  // one folder must not keep all others from being read
-      log::error("a run could not be read back", {{"run", id}, {"error", error.what()}});
-      read.runs.push_back(unreadable(id));
+      read.runs.push_back(unreadable(disk, id, error.what(), read.counts));
     }
   }
   return read;
@@ -40,7 +48,23 @@ Batch read_batch(const Disk& disk, const std::vector<std::string>& ids) {
 
 }  // namespace
 
-void History::look() { store_.expect(disk_.ids()); }
+void History::look() {
+  int error = 0;
+  std::vector<std::string> ids = disk_.ids(&error);
+  if (error)
+    log::error("the folder of the runs cannot be read whole, so runs are missing from the history",
+               {{"why", errno_text(error)}, {"remedy", "look at the rights and the health of runs.directory"}});
+  // New ids follow the newest, so what is beyond all clocks must not be taken for one.
+  const auto beyond = std::partition_point(ids.begin(), ids.end(),
+                                           [](const std::string& id) { return hatch::made_at(id).has_value(); });
+  if (beyond != ids.end())
+    log::warning(
+        "folders whose names are no ids of runs, since they are of a time beyond the year 2262, are left alone",
+        {{"folders", ids.end() - beyond}, {"first", *beyond}});
+  ids.erase(beyond, ids.end());
+  if (!ids.empty()) continue_ulids(ids.back());
+  store_.expect(std::move(ids));
+}
 
 asio::awaitable<History::Counts> History::read(std::function<void(const Run&)> take) {
   Counts counts;
@@ -59,6 +83,7 @@ asio::awaitable<History::Counts> History::read(std::function<void(const Run&)> t
     for (const std::string& id : ids) store_.arrived(id);
     counts.runs += read.counts.runs;
     counts.interrupted += read.counts.interrupted;
+    if (counts.unreadable == 0) counts.which = read.counts.which, counts.why = read.counts.why;
     counts.unreadable += read.counts.unreadable;
     moved_.notify();
   }
@@ -76,14 +101,14 @@ asio::awaitable<void> History::more(SteadyTime until) {
 }
 
 std::optional<Run> read_back(const Disk& disk, const std::string& id, History::Counts& counts) {
-  if (!disk.tidy(id)) return std::nullopt;
+  const auto there = disk.tidy(id);
+  if (there && !*there) return std::nullopt;
   ++counts.runs;
+  if (!there) return unreadable(disk, id, there.error().detail, counts);
   std::uint64_t size = 0;
   auto run = disk.read_record(id, &size);
-  if (!run) {
-    ++counts.unreadable;
-    return unreadable(id);
-  }
+  if (!run) return unreadable(disk, id, run.error().detail, counts);
+  if (run->bytes > much) run->bytes = std::min(run->bytes, disk.bytes_of(id));
   disk.tidy_artifacts(*run);
   if (!is_over(run->state)) {
     ++counts.interrupted;

@@ -15,15 +15,16 @@ namespace hatchd::runs {
 
 class History {
  public:
-  // Of what was read.
+  // Of what was read. Of what is unreadable the newest, and why that is.
   struct Counts {
     std::size_t runs = 0, interrupted = 0, unreadable = 0;
+    std::string which, why;
   };
 
   History(asio::any_io_executor executor, Store& store, const Disk& disk, Pool& pool)
       : store_(store), disk_(disk), pool_(pool), moved_(std::move(executor)) {}
 
-  // Which folders there are; before we make the first of our own. Blocks.
+  // Which folders there are; before we make the first of our own, whose id is to sort behind them. Blocks.
   void look();
   // Reads them; each run is handed to `take`. Once.
   asio::awaitable<Counts> read(std::function<void(const Run&)> take);
@@ -43,8 +44,8 @@ class History {
 };
 
 // Tidies a folder and reads its run, nullopt when there was none. One that was under way is recorded as crashed, because
-// whoever ran it is gone. A folder whose record cannot be read stays for a person to look at, until retention reaches
-// it: it is a run of no hatch, which is never shown. Blocks.
+// whoever ran it is gone. What cannot be opened, or whose record cannot be read, stays for a person to look at, until
+// retention reaches it: it is a run of no hatch, which is never shown. Blocks.
 std::optional<Run> read_back(const Disk& disk, const std::string& id, History::Counts& counts);
 
 }  // namespace hatchd::runs

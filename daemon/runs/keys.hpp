@@ -1,6 +1,7 @@
 // Idempotency keys: which run a caller's key stands for, so that a retry gets that run and nothing is done twice. A key
-// belongs to its caller, hatch and target, and lives for a day. On disk before its run starts, in a journal beside the
-// runs; what it holds are digests, never a key or a parameter.
+// belongs to its caller, hatch and target, and lives for a day: by a clock that nobody sets, and across a restart by the
+// wall clock, for which a time that is yet to come is now. On disk before its run starts, in a journal beside the runs; what
+// it holds are digests, never a key or a parameter.
 //
 // The table is the event loop's. write() is the pool's.
 #pragma once
@@ -33,19 +34,19 @@ class Keys {
   explicit Keys(const Disk& disk) : disk_(disk) {}
 
   // At start: reads what is on disk, cuts a torn tail, drops what is too old. Blocks.
-  void load(WallTime now);
+  void load(WallTime now, SteadyTime steady);
 
   // The first run of the key, nullopt when there is none yet; idempotency-mismatch when it stands for other parameters.
-  Result<std::optional<std::string>> first(const Key& key, WallTime now);
+  Result<std::optional<std::string>> first(const Key& key, SteadyTime now);
   // Too many keys are alive: seconds until there is room again.
-  std::optional<unsigned> full(const Key& key, WallTime now);
+  std::optional<unsigned> full(const Key& key, SteadyTime now);
   // From here on the key stands for this run.
-  void claim(const Key& key, const std::string& run);
+  void claim(const Key& key, const std::string& run, SteadyTime now);
   // The run did not start after all.
   void release(const Key& key, const std::string& run);
 
-  // Durable on return. Blocks; any thread.
-  Result<void> write(const Key& key, const std::string& run);
+  // Of a key that was claimed just now. Durable on return. Blocks; any thread.
+  Result<void> write(const Key& key, const std::string& run, WallTime now);
 
   std::size_t size() const { return entries_.size(); }
 
@@ -53,16 +54,24 @@ class Keys {
   struct Entry {
     std::string caller, run, params;
   };
-  void expire(WallTime now);
-  static std::string line(const std::string& scope, const Entry& entry);
+  struct Age {
+    SteadyTime ends;
+    std::string run, scope;
+  };
+  struct Line {
+    SteadyTime ends;
+    std::string text;
+  };
+  void expire(SteadyTime now);
+  static std::string line(const std::string& scope, const Entry& entry, WallTime claimed);
 
   const Disk& disk_;
-  std::map<std::string, Entry> entries_;                  // by scope
-  std::deque<std::pair<std::string, std::string>> ages_;  // run and scope, oldest first
+  std::map<std::string, Entry> entries_;  // by scope
+  std::deque<Age> ages_;                  // the first to end first
   std::map<std::string, std::size_t> of_caller_;
 
-  std::mutex file_;                                        // guards what follows, and the file
-  std::deque<std::pair<std::string, std::string>> lines_;  // run and line of what the file holds
+  std::mutex file_;         // guards what follows, and the file
+  std::deque<Line> lines_;  // what the file holds
 };
 
 }  // namespace hatchd::runs

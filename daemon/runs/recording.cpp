@@ -46,7 +46,7 @@ asio::awaitable<void> Runner::begin_record(LivePtr live, const Order& order) {
     auto size = disk_.begin(run, lasting);
     // The record before the key: a key never names a run that nobody knows.
     if (size && key)
-      if (auto kept = keys_.write(*key, run.id); !kept) size = tl::unexpected(kept.error());
+      if (auto kept = keys_.write(*key, run.id, run.created()); !kept) size = tl::unexpected(kept.error());
     if (!size) disk_.remove(run.id);
     return size;
   };

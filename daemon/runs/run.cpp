@@ -37,8 +37,6 @@ bool may_move(State from, State to) {
 
 WallTime time_of(std::string_view ulid) { return hatch::made_at(ulid).value_or(WallTime{}); }
 
-WallTime Run::created() const { return time_of(id); }
-
 namespace {
 
 json::value text_or_null(const std::string& text) { return text.empty() ? json::value(nullptr) : json::value(text); }
@@ -99,6 +97,16 @@ std::string bounded(std::string text, std::size_t max = 1000) {
   return hatch::printable(text);
 }
 
+bool may_be(const Artifact& artifact) {
+  return is_artifact_name(artifact.name) && is_media_type(artifact.media_type) && artifact.sha256.size() == 64 &&
+         artifact.sha256.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+// A record may say that it has less than nothing, which must not count as all that there is.
+std::uint64_t bytes_of(const json::object& object) {
+  return static_cast<std::uint64_t>(std::max<std::int64_t>(number_of(object, "bytes"), 0));
+}
+
 }  // namespace
 
 json::object to_record(const Run& run) {
@@ -133,6 +141,7 @@ Result<Run> from_record(const json::object& record) {
     run.login = text_of(*caller, "login");
     if (const std::int64_t uid = number_of(*caller, "uid", -1); uid >= 0) run.uid = static_cast<uid_t>(uid);
   }
+  run.clock = parse_rfc3339(text_of(record, "created"));
   run.reason = text_of(record, "reason");
   run.cause = text_of(record, "cause");
   run.parent = text_of(record, "parent");
@@ -145,16 +154,20 @@ Result<Run> from_record(const json::object& record) {
   if (const json::array* artifacts = array_of(record, "artifacts"))
     for (const json::value& value : *artifacts)
       if (const json::object* entry = value.if_object())
-        run.artifacts.push_back({text_of(*entry, "name"), text_of(*entry, "type"),
-                                 static_cast<std::uint64_t>(number_of(*entry, "bytes")), text_of(*entry, "sha256"),
-                                 static_cast<unsigned>(number_of(*entry, "number"))});
+        run.artifacts.push_back({text_of(*entry, "name"), text_of(*entry, "type"), bytes_of(*entry),
+                                 text_of(*entry, "sha256"), static_cast<unsigned>(number_of(*entry, "number"))});
   run.verdict = bounded(text_of(record, "verdict"));
   run.has_result = flag_of(record, "has_result");
   run.renderings = texts_of(record, "renderings");
+  // What they say becomes headers and parts of paths.
+  if (!std::all_of(run.artifacts.begin(), run.artifacts.end(), may_be))
+    return refuse("malformed", "the record names an artifact that cannot be one");
+  if (!std::all_of(run.renderings.begin(), run.renderings.end(), is_rendering_name))
+    return refuse("malformed", "the record names a rendering that cannot be one");
   // What cannot be read counts as the highest: a damaged record must not become readable by everybody.
   if (!schema::parse_effect(text_of(record, "effect"), run.effect)) run.effect = schema::Effect::disrupt;
   run.role = access::parse_role(text_of(record, "role"));
-  run.bytes = static_cast<std::uint64_t>(number_of(record, "bytes"));
+  run.bytes = bytes_of(record);
   run.stored = flag_of(record, "stored", true);
   return run;
 }
@@ -197,6 +210,11 @@ std::string to_text(const Run& run, std::string_view result, unsigned indent) {
 bool is_artifact_name(std::string_view name) {
   return !name.empty() && name.size() <= 128 && name.front() != '.' && name.find('/') == std::string_view::npos &&
          hatch::printable(name) == name;
+}
+
+bool is_media_type(std::string_view text) {
+  return text.size() <= 128 && text.find('/') != std::string_view::npos &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c > 0x20 && c < 0x7F && c != '"' && c != ','; });
 }
 
 bool is_rendering_name(std::string_view name) {

@@ -55,8 +55,11 @@ struct Artifact {
   unsigned number = 0;  // its file: artifacts/NUMBER, a name of our own making
 };
 
+// The time in a ULID.
+WallTime time_of(std::string_view ulid);
+
 struct Run {
-  std::string id;  // ULID: its first part is the time of creation
+  std::string id;  // ULID: sorts in the order of making, and says when that was if no clock was wrong
   std::string hatch, kind, plugin;
   std::string target;  // "" for none
   pid_t target_pid = 0;
@@ -72,7 +75,8 @@ struct Run {
   std::vector<Artifact> artifacts;
 
   // Not shown, or shown elsewhere.
-  std::string verdict;  // the result's sentence, for lists
+  std::optional<WallTime> clock;  // what the clock said when it was made; nullopt: what the id says
+  std::string verdict;            // the result's sentence, for lists
   bool has_result = false;
   std::vector<std::string> renderings;              // stored beside the result
   schema::Effect effect = schema::Effect::observe;  // what reading it takes (access::authorize)
@@ -81,11 +85,8 @@ struct Run {
   bool stored = true;              // false: all of it, or its result, is in memory only, since the disk had no room
   std::uint64_t record_bytes = 0;  // of the record itself, as it lies on disk
 
-  WallTime created() const;
+  WallTime created() const { return clock.value_or(time_of(id)); }
 };
-
-// The time in a ULID.
-WallTime time_of(std::string_view ulid);
 
 // What run.json holds, and back. Reading tolerates absent members: an older hatchd may have written it.
 boost::json::object to_record(const Run& run);
@@ -100,6 +101,7 @@ std::string to_text(const Run& run, std::string_view result, unsigned indent = 0
 // May an artifact or a rendering be called so?
 bool is_artifact_name(std::string_view name);
 bool is_rendering_name(std::string_view name);
+bool is_media_type(std::string_view text);
 
 // A path segment with everything but unreserved characters percent-encoded (RFC 3986, section 2.3).
 std::string encode_segment(std::string_view text);

@@ -28,6 +28,13 @@ boost::json::object recorded(boost::json::object params) {
   return {{"parameters_left_out", std::to_string(bytes) + " bytes, which is too large for the record of a run"}};
 }
 
+// What is not there was never told, or is pruned: no word on that.
+void say_unreadable(const std::string& id, const Problem& problem) {
+  if (problem.code == "internal")
+    log::error("a file of a run cannot be read",
+               {{"run", id}, {"problem", problem.detail}, {"remedy", problem.remedy}});
+}
+
 // Gives up the result that only memory holds.
 void drop_kept(Live& live) {
   if (live.kept.empty()) return;
@@ -60,7 +67,7 @@ tl::expected<LivePtr, Admission::Refusal> Runner::start(Order order) {
   if (stopping_) return tl::unexpected(Admission::Refusal{Problem{"shutting-down", "hatchd is stopping"}, 5});
   const SteadyTime now = std::chrono::steady_clock::now();
   if (order.key)
-    if (const auto seconds = keys_.full(*order.key, std::chrono::system_clock::now()))
+    if (const auto seconds = keys_.full(*order.key, now))
       return tl::unexpected(Admission::Refusal{Problem{"busy",
                                                        "too many idempotency keys are alive; each is kept for a day",
                                                        {},
@@ -82,6 +89,7 @@ tl::expected<LivePtr, Admission::Refusal> Runner::start(Order order) {
   begin(live, order);
   Run& run = live->run;
   run.id = new_ulid();
+  run.clock = std::chrono::system_clock::now();
   run.hatch = order.hatch->id;
   run.kind = order.hatch->kind;
   run.plugin = order.hatch->plugin;
@@ -96,7 +104,7 @@ tl::expected<LivePtr, Admission::Refusal> Runner::start(Order order) {
   run.role = order.role;
   live_[run.id] = live;
   if (!live->preflight) store_.put(run);
-  if (order.key) keys_.claim(*order.key, run.id);
+  if (order.key) keys_.claim(*order.key, run.id, now);
   live->tell_state();
   asio::co_spawn(executor_, conduct(live, std::move(order), std::move(*slot)), [this, live](std::exception_ptr error) {
     if (!error) return;
@@ -192,7 +200,9 @@ asio::awaitable<Result<std::string>> Runner::read(std::string id, std::string fi
     }
   }
   auto work = [this, id, file] { return disk_.read(id, file); };
-  co_return co_await pool_.run(std::move(work));
+  auto text = co_await pool_.run(std::move(work));
+  if (!text) say_unreadable(id, text.error());
+  co_return text;
 }
 
 asio::awaitable<Result<UniqueFd>> Runner::open_artifact(std::string id, unsigned number) {
@@ -202,7 +212,9 @@ asio::awaitable<Result<UniqueFd>> Runner::open_artifact(std::string id, unsigned
 
 asio::awaitable<Result<UniqueFd>> Runner::open_events(std::string id) {
   auto work = [this, id] { return disk_.open_file(id, events_file); };
-  co_return co_await pool_.run(std::move(work));
+  auto file = co_await pool_.run(std::move(work));
+  if (!file) say_unreadable(id, file.error());  // who follows them gets its end alone
+  co_return file;
 }
 
 asio::awaitable<Result<Run>> Runner::remove_artifact(std::string id, std::string name) {
@@ -294,7 +306,13 @@ asio::awaitable<void> Runner::prune() {
   std::erase_if(recent_,
                 [&](const LivePtr& live) { return std::binary_search(gone.begin(), gone.end(), live->run.id); });
   auto work = [this, gone = std::move(gone)] {
-    for (const std::string& id : gone) disk_.remove(id);
+    std::size_t kept = 0;
+    std::string first, why;
+    for (const std::string& id : gone)
+      if (const auto removed = disk_.remove(id); !removed && kept++ == 0) first = id, why = removed.error().detail;
+    if (kept > 0)
+      log::warning("folders of runs that are no longer kept cannot be removed, so they still take room",
+                   {{"runs", kept}, {"first", first}, {"why", why}});
   };
   co_await pool_.run(std::move(work));
 }

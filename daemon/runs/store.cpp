@@ -11,11 +11,18 @@ const std::string newest_id = "7ZZZZZZZZZZZZZZZZZZZZZZZZZ";  // of all that ther
 }  // namespace
 
 void Store::put(const Run& run) {
-  Entry& entry = entries_[run.id];
+  const auto [at, added] = entries_.try_emplace(run.id);
+  Entry& entry = at->second;
+  if (!added && !is_over(entry.state) && is_over(run.state)) {
+    entry.ended = ++ends_;
+    ended_last_ = run.id;
+  }
   bytes_ -= entry.bytes;
-  entry = {run.hatch, run.target, run.state, run.effect, run.role, run.bytes + run.record_bytes};
+  entry = {run.hatch,     run.target, run.state, run.effect, run.role, run.bytes + run.record_bytes,
+           run.created(), entry.ended};
   bytes_ += entry.bytes;
-  if (is_over(run.state)) by_place_[{run.hatch, run.target}].insert(run.id);
+  // What cannot be read has a place that nobody knows: it goes by its age and for its bytes alone.
+  if (is_over(run.state) && !run.hatch.empty()) by_place_[{run.hatch, run.target}].emplace(entry.ended, run.id);
 }
 
 const Entry* Store::find(const std::string& id) const {
@@ -29,7 +36,7 @@ void Store::forget(const std::string& id) {
   bytes_ -= at->second.bytes;
   const auto place = by_place_.find({at->second.hatch, at->second.target});
   if (place != by_place_.end()) {
-    place->second.erase(id);
+    place->second.erase({at->second.ended, id});
     if (place->second.empty()) by_place_.erase(place);
   }
   entries_.erase(at);
@@ -87,15 +94,17 @@ std::vector<std::string> Store::prune(WallTime now) {
   std::vector<std::string> surplus;
   for (const auto& [place, ids] : by_place_) {
     std::size_t excess = ids.size() > keep_.count ? ids.size() - keep_.count : 0;
-    for (auto id = ids.begin(); excess > 0; ++id, --excess) surplus.push_back(*id);
+    for (auto id = ids.begin(); excess > 0; ++id, --excess) surplus.push_back(id->second);
   }
   for (const std::string& id : surplus) drop(id);
 
   for (auto at = entries_.begin(); at != entries_.end();) {
     const auto next = std::next(at);
+    const auto& [id, entry] = *at;
     const bool too_much = bytes_ > keep_.bytes || entries_.size() > keep_.total;
-    if (!too_much && now - time_of(at->first) <= keep_.age) break;  // all that follow are younger
-    if (is_over(at->second.state)) drop(std::string(at->first));
+    const bool ahead = entry.created > now, too_old = now - entry.created > keep_.age;
+    if (!too_much && !too_old && !ahead) break;  // all that follow are younger
+    if (is_over(entry.state) && (too_old || (too_much && id != ended_last_))) drop(std::string(id));
     at = next;
   }
   std::sort(gone.begin(), gone.end());

@@ -28,6 +28,8 @@ struct Entry {
   schema::Effect effect = schema::Effect::observe;
   access::Role role = access::Role::none;
   std::uint64_t bytes = 0;
+  WallTime created{};
+  std::uint64_t ended = 0;  // counts the ends that put() saw; 0: it did not see this one
 };
 
 class Store {
@@ -36,7 +38,8 @@ class Store {
   // From the next prune() on.
   void keep(Keep keep) { keep_ = keep; }
 
-  // Takes over a new or changed run.
+  // Takes over a new or changed run. What one place keeps is counted by the order of the ends that are seen here, so that a
+  // long run is not the first to go when it has ended at last.
   void put(const Run& run);
   const Entry* find(const std::string& id) const;
   void forget(const std::string& id);
@@ -64,15 +67,18 @@ class Store {
   std::vector<std::string> expected(std::size_t count) const;  // the newest of them
   void arrived(const std::string& id);                         // it was read, or is not there
 
-  // Forgets what exceeds the bounds and names it, oldest first, so that its folder is removed.
+  // Forgets what exceeds the bounds and names it, oldest first, so that its folder is removed. The order of making counts
+  // and not the clock: what was made at a time that is yet to come is as old as the runs made around it. The run that
+  // ended last stays, however large it is: its caller is about to read it.
   std::vector<std::string> prune(WallTime now);
 
  private:
-  using Ids = std::set<std::string>;
+  using Ids = std::set<std::pair<std::uint64_t, std::string>>;  // Entry::ended and id
   Keep keep_;
-  std::map<std::string, Entry> entries_;                         // by id, which is by time
+  std::map<std::string, Entry> entries_;                         // by id, which is by the order of making
   std::map<std::pair<std::string, std::string>, Ids> by_place_;  // hatch and target → ids of runs that are over
-  std::uint64_t bytes_ = 0;
+  std::uint64_t bytes_ = 0, ends_ = 0;
+  std::string ended_last_;
   std::vector<std::string> expected_;  // the newest last
 };
 

@@ -10,40 +10,6 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-
-
-def ulid(milliseconds, number):
-    def base32(value, length):
-        return "".join(DIGITS[value >> 5 * i & 31] for i in reversed(range(length)))
-
-    return base32(milliseconds, 10) + base32(number, 16)
-
-
-def make_history(folder, count):
-    """One run every ten seconds until now: ten targets, five hatches, one run in a thousand failed, one in ten thousand of a rare hatch."""
-    now = int(time.time() * 1000)
-    for i in range(count):
-        run = ulid(now - (count - i) * 10_000, i)
-        failed = i % 1000 == 7
-        record = {
-            "id": run,
-            "hatch": "rare.hatch" if i % 10_000 == 11 else f"ping.n{i % 5}",
-            "target": {"name": f"t{i % 10}"},
-            "caller": {"name": "root", "via": "unix", "uid": 0},
-            "params": {"queue": "celery", "msg": "are you there?"},
-            "state": "failed" if failed else "succeeded",
-            "started": "2026-01-01T00:00:00.000Z",
-            "finished": "2026-01-01T00:00:01.000Z",
-            "duration_ms": 12,
-            "error": {"code": "run-failed", "detail": "nobody answered"} if failed else None,
-            "verdict": "answered",
-            "effect": "observe",
-            "role": "viewer",
-        }
-        os.mkdir(folder / run, 0o700)
-        (folder / run / "run.json").write_text(json.dumps(record))
-
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
@@ -54,18 +20,15 @@ def main():
     os.environ["HATCHD_BUILD"] = options.build
     sys.path.insert(0, str(ROOT / "tests" / "e2e"))
     import harness
+    import past
 
     with harness.Demo() as demo:
         daemon = harness.Daemon(demo.pid, {"runs": {"keep": {"count": 1_000_000, "age": "365d", "bytes": "1TiB"}}})
         daemon.stop()
         began = time.monotonic()
-        make_history(daemon.folder / "runs" / "runs", options.runs)
+        past.make(daemon.folder / "runs" / "runs", options.runs)
         print(f"made {options.runs} runs in {time.monotonic() - began:.1f} s")
-        if harness.AM_ROOT:
-            owner = (daemon.folder / "runs" / "runs").stat()
-            for folder, _, files in os.walk(daemon.folder / "runs" / "runs"):
-                for path in [folder, *(os.path.join(folder, name) for name in files)]:
-                    os.chown(path, owner.st_uid, owner.st_gid)
+        past.give(daemon.folder / "runs" / "runs")
         began = time.monotonic()
         daemon.start()
         print(f"answers after {time.monotonic() - began:.2f} s")
@@ -79,7 +42,7 @@ def main():
         print(f"knows its history after {time.monotonic() - began:.2f} s")
         front = daemon.process("hatchd: front")
         print(f"front: {int(front.status()['VmRSS'].split()[0]) / 1024:.0f} MB")
-        middle = ulid(int(time.time() * 1000) - options.runs * 5_000, 0)
+        middle = past.ulid(int(time.time() * 1000) - options.runs * 5_000, 0)
         connection = daemon.connection()
         print("\n| GET /v1/runs? | runs | median ms | worst ms |\n| --- | --- | --- | --- |")
         for query in (

@@ -2,8 +2,11 @@
 #include "runs/history.hpp"
 
 #include <algorithm>
+#include <thread>
 
 #include "house.hpp"
+
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -155,6 +158,34 @@ TEST_CASE("a run that was under way is crashed for the first who asks") {
   });
   CHECK(state == State::crashed);
   CHECK(past.disk.read_record(id)->state == State::crashed);
+}
+
+TEST_CASE("new runs come behind those of a clock that ran ahead, and a name that no clock has made does not count") {
+  Past past(0);
+  Run run;
+  run.hatch = "a.b";
+  run.state = State::succeeded;
+  run.id = "02G00000000000000000000000";  // in the year 2084
+  REQUIRE(past.disk.create(run.id, false));
+  REQUIRE(past.disk.write_record(run, false));
+  fs::create_directory(past.folder.path / "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
+  // A thread of its own, since ids go on from there.
+  std::thread([&] {
+    past.runner.history().look();
+    past.acts.emplace_back(succeed);
+    const WallTime before = std::chrono::system_clock::now();
+    const Run next = past.run_to_end(past.order());
+    past.read_to_end();
+    CHECK(next.id > run.id);
+    CHECK(next.id < "02G00000000000000000000010");
+    CHECK(next.created() >= before - 1ms);
+    CHECK(ids_of(past.list({}).runs) == std::vector<std::string>{next.id, run.id});
+    const auto read = past.disk.read_record(next.id);
+    REQUIRE(read);
+    CHECK(rfc3339(read->created()) == rfc3339(next.created()));
+  }).join();
+  CHECK(past.counts.runs == 1);
+  CHECK(fs::exists(past.folder.path / "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"));
 }
 
 TEST_CASE("what was removed by hand before its turn is not there") {

@@ -773,8 +773,8 @@ TEST_CASE("a key is on disk before its run starts") {
   const Keys::Key key = Keys::make("alice", "stack.dump", "web", "k", {});
   house.acts = {[&](FakeRun& run) {
     Keys keys(house.disk);
-    keys.load(std::chrono::system_clock::now());
-    const auto first = keys.first(key, std::chrono::system_clock::now());
+    keys.load(std::chrono::system_clock::now(), std::chrono::steady_clock::now());
+    const auto first = keys.first(key, std::chrono::steady_clock::now());
     there = first && *first && **first == run.id && house.disk.read_record(run.id);
     return succeed(run);
   }};

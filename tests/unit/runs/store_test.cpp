@@ -1,6 +1,9 @@
 #include "runs/store.hpp"
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <boost/json.hpp>
 
 #include "catch.hpp"
 #include "folder.hpp"
@@ -90,6 +93,154 @@ TEST_CASE("a link in place of a file of a run is not followed") {
   CHECK(text == "secret");
 }
 
+TEST_CASE("a link in place of artifacts/ is not followed either") {
+  const Folder folder;
+  const Disk disk = *Disk::open(folder.fd.get());
+  const Run run = run_of("a.b", "");
+  REQUIRE(disk.create(run.id, false));
+  folder.write("elsewhere/1", "secret");
+  fs::create_directory_symlink(folder.path / "elsewhere", folder.path / run.id / "artifacts");
+  CHECK_FALSE(disk.open_artifact(run.id, 1));
+  CHECK_FALSE(disk.create_artifact(run.id, 2));
+  disk.remove_artifact(run.id, 1);
+  CHECK(fs::exists(folder.path / "elsewhere/1"));
+  CHECK_FALSE(fs::exists(folder.path / "elsewhere/2"));
+  REQUIRE(disk.remove(run.id));
+  CHECK(fs::exists(folder.path / "elsewhere/1"));
+}
+
+TEST_CASE("a file that has a second name is not cut, and one beside its place is not written into") {
+  const Folder folder;
+  const Disk disk = *Disk::open(folder.fd.get());
+  const Run run = run_of("a.b", "");
+  REQUIRE(disk.create(run.id, false));
+  folder.write("elsewhere", "by somebody");
+  fs::create_hard_link(folder.path / "elsewhere", folder.path / run.id / "events");
+  fs::create_hard_link(folder.path / "elsewhere", folder.path / run.id / "result.json.tmp");
+  disk.mend(run.id, "events");
+  REQUIRE(disk.write(run.id, "result.json", "mine", false));
+  CHECK(*read_file_at(folder.fd.get(), "elsewhere", 100) == "by somebody");
+  CHECK(*disk.read(run.id, "result.json") == "mine");
+}
+
+TEST_CASE("a run's folder goes with whatever lies in it, and no further") {
+  const Folder folder;
+  const Disk disk = *Disk::open(folder.fd.get());
+  const Run run = run_of("a.b", "");
+  REQUIRE(disk.create(run.id, false));
+  REQUIRE(disk.write_record(run, false));
+  folder.write("elsewhere/x", "");
+  folder.write(run.id + "/by/somebody/deep", "");
+  folder.write(run.id + "/line\nbreak", "");
+  folder.write(run.id + "/artifacts/1/2/3", "");
+  fs::create_directory_symlink(folder.path / "elsewhere", folder.path / run.id / "by/link");
+  std::string deep = run.id;
+  SECTION("though it is deep") { folder.write(deep + "/1/2/3/4/5/6/7/8/9/10/11/12", ""); }
+  SECTION("unless that has no end") {
+    for (int i = 0; i < 40; ++i) deep += "/d";
+    folder.write(deep + "/x", "");
+    const auto removed = disk.remove(run.id);
+    REQUIRE_FALSE(removed);
+    CHECK(removed.error().detail.find("ENOTEMPTY") != std::string::npos);
+    CHECK_FALSE(disk.tidy(run.id));
+    fs::remove_all(folder.path / run.id / "d");
+  }
+  REQUIRE(disk.remove(run.id));
+  CHECK_FALSE(fs::exists(folder.path / run.id));
+  CHECK(fs::exists(folder.path / "elsewhere/x"));
+  CHECK(disk.remove(run.id));  // it is gone
+}
+
+TEST_CASE("what cannot be the record of a run stays where it is, is counted, and is of no hatch") {
+  const Folder folder;
+  const Disk disk = *Disk::open(folder.fd.get());
+  const Run good = run_of("a.b", "web");
+  REQUIRE(disk.create(good.id, false));
+  REQUIRE(disk.write_record(good, false));
+  const Run bad = run_of("a.b", "web");
+  const fs::path place = folder.path / bad.id, record = place / "run.json";
+  const auto record_with = [&](const std::string& member, boost::json::value value) {
+    REQUIRE(disk.create(bad.id, false));
+    boost::json::object object = to_record(bad);
+    object[member] = std::move(value);
+    REQUIRE(disk.write(bad.id, "run.json", boost::json::serialize(object), false));
+  };
+  folder.write("elsewhere/run.json", "{}");
+  const auto artifact = [](const char* name, const char* type, const std::string& sha256) {
+    return boost::json::array{
+        boost::json::object{{"name", name}, {"type", type}, {"bytes", 1}, {"sha256", sha256}, {"number", 1}}};
+  };
+  const std::string digest(64, 'a');
+  bool gone = false;
+  SECTION("a link to a folder") { fs::create_directory_symlink(folder.path / "elsewhere", place); }
+  SECTION("a link to nothing") { fs::create_symlink("nothing", place); }
+  SECTION("a file in place of the folder") { folder.write(bad.id, "by somebody"); }
+  SECTION("a FIFO in place of the folder") { REQUIRE(::mkfifo(place.c_str(), 0600) == 0); }
+  SECTION("a folder in place of the record") { folder.write(bad.id + "/run.json/x", ""); }
+  SECTION("a link in place of the record") {
+    fs::create_directory(place);
+    fs::create_symlink(folder.path / good.id / "run.json", record);
+  }
+  SECTION("a FIFO in place of the record") {
+    fs::create_directory(place);
+    REQUIRE(::mkfifo(record.c_str(), 0600) == 0);
+  }
+  SECTION("a record with a huge hole") {
+    folder.write(bad.id + "/run.json", "{");
+    fs::resize_file(record, 1ull << 40);
+  }
+  SECTION("the record of another run") {
+    fs::create_directory(place);
+    fs::copy_file(folder.path / good.id / "run.json", record);
+  }
+  SECTION("no JSON") { folder.write(bad.id + "/run.json", std::string("\0\xff", 2)); }
+  SECTION("no object") { folder.write(bad.id + "/run.json", "[1]"); }
+  SECTION("without an end to its depth") { folder.write(bad.id + "/run.json", std::string(100'000, '[')); }
+  SECTION("a state that there is not") { record_with("state", "resting"); }
+  SECTION("a rendering outside") { record_with("renderings", boost::json::array{"/../../../etc/x"}); }
+  SECTION("an artifact outside") { record_with("artifacts", artifact("../../x", "text/plain", digest)); }
+  SECTION("an artifact with a line break") { record_with("artifacts", artifact("a\nb", "text/plain", digest)); }
+  SECTION("a header in its type") { record_with("artifacts", artifact("a", "text/plain\r\nX: y", digest)); }
+  SECTION("no digest") { record_with("artifacts", artifact("a", "text/plain", "\r\n")); }
+  SECTION("removed while we look") { gone = true; }
+
+  const Read history = history_of(disk);
+  REQUIRE(history.runs.size() == (gone ? 1 : 2));
+  CHECK(history.runs[0].hatch == "a.b");
+  CHECK(history.unreadable == (gone ? 0 : 1));
+  if (!gone) {
+    CHECK(history.runs[1].hatch.empty());
+    CHECK(history.runs[1].state == State::crashed);
+    CHECK(history.which == bad.id);
+    CHECK_FALSE(history.why.empty());
+    CHECK(fs::symlink_status(place).type() != fs::file_type::not_found);
+    // Until retention reaches it.
+    REQUIRE(disk.remove(bad.id));
+    CHECK(fs::symlink_status(place).type() == fs::file_type::not_found);
+  }
+  CHECK(fs::exists(folder.path / "elsewhere/run.json"));
+  CHECK(disk.read_record(good.id));
+}
+
+TEST_CASE("a record that claims what is not there does not push out the others") {
+  const Folder folder;
+  const Disk disk = *Disk::open(folder.fd.get());
+  Store store(Keep{});
+  std::int64_t claimed = 0;
+  SECTION("much") { claimed = INT64_MAX; }
+  SECTION("less than nothing") { claimed = -1; }
+  for (int i = 0; i < 3; ++i) {
+    const Run run = run_of("a.b", "web");
+    boost::json::object record = to_record(run);
+    record["bytes"] = i == 2 ? claimed : 1;
+    REQUIRE(disk.create(run.id, false));
+    REQUIRE(disk.write(run.id, "run.json", boost::json::serialize(record), false));
+  }
+  for (const Run& run : history_of(disk).runs) store.put(run);
+  CHECK(store.size() == 3);
+  CHECK(store.prune(std::chrono::system_clock::now()).empty());
+}
+
 TEST_CASE("an artifact is hashed as it lies on disk") {
   const Folder folder;
   const Disk disk = *Disk::open(folder.fd.get());
@@ -143,13 +294,19 @@ TEST_CASE("history after a crash: what ran is crashed, leftovers are gone, the r
   // What cannot be read is not shown, but retention reaches it.
   CHECK(history.runs[3].id == torn);
   Keep keep;
-  keep.total = 3;
+  keep.count = 1;
   keep.age = std::chrono::hours(24);
   Store store(keep);
   for (const Run& run : history.runs) store.put(run);
   CHECK(store.list({}).ids.size() == 3);
   const std::vector<std::string> gone = store.prune(std::chrono::system_clock::now() + std::chrono::hours(25));
   CHECK(std::find(gone.begin(), gone.end(), torn) != gone.end());
+  // Never by count: many that only their owner keeps from being read are as many places.
+  Store others(Keep{1});
+  for (Run run : history.runs) {
+    if (run.hatch.empty()) others.put(run), run.id = new_ulid(), others.put(run);
+  }
+  CHECK(others.prune(std::chrono::system_clock::now()).empty());
 }
 
 TEST_CASE("a digest that follows a file as it grows is that of the whole") {
@@ -389,6 +546,68 @@ TEST_CASE("retention by age and by bytes drops the oldest first") {
   CHECK(store.find(old_running));
   CHECK(store.find(third));
   CHECK(store.find(last));
+}
+
+TEST_CASE("a clock that ran ahead and was set back decides neither what is pruned nor what comes first in a list") {
+  using namespace std::chrono_literals;
+  const WallTime now = std::chrono::system_clock::now();
+  Keep keep;
+  keep.count = 3;
+  keep.age = 24h;
+  Store store(keep);
+  unsigned number = 0;
+  // Ids go on in the order of making, from the time that the clock had reached.
+  const auto put = [&](WallTime id, WallTime clock, const std::string& target) {
+    Run run = run_of("a.b", target);
+    run.id = ulid_at(id, ++number);
+    run.clock = clock;
+    store.put(run);
+    return run.id;
+  };
+  const WallTime ahead = now + 24h * 365;
+  const std::string old = put(now - 25h, now - 25h, "web"), first = put(ahead, ahead, "web"),
+                    second = put(ahead, ahead, "web"), third = put(ahead, ahead, "web"),
+                    stale = put(ahead, now - 30h, "db"), fourth = put(ahead, now, "web"), last = put(ahead, now, "db");
+  CHECK(store.list({}).ids == std::vector<std::string>{last, fourth, stale, third, second, first, old});
+  CHECK(store.prune(now) == std::vector<std::string>{old, first, stale});
+  CHECK(store.prune(now + 23h).empty());
+  CHECK(store.prune(now + 25h) == std::vector<std::string>{fourth, last});
+  CHECK(store.prune(ahead + 25h) == std::vector<std::string>{second, third});
+}
+
+TEST_CASE("the run that ended last is not the first to go") {
+  Keep keep;
+  keep.count = 2;
+  keep.bytes = 100;
+  Store store(keep);
+  Run longest = run_of("a.b", "web", State::running);
+  store.put(longest);
+  std::vector<std::string> quick;
+  for (int i = 0; i < 3; ++i) {
+    Run run = run_of("a.b", "web", State::running);
+    store.put(run);
+    run.state = State::succeeded;
+    store.put(run);
+    quick.push_back(run.id);
+  }
+  longest.state = State::succeeded;
+  const WallTime now = std::chrono::system_clock::now();
+  SECTION("by their number") {
+    store.put(longest);
+    CHECK(store.prune(now) == std::vector<std::string>{quick[0], quick[1]});
+    CHECK(store.find(longest.id));
+  }
+  SECTION("though it is larger than all may be") {
+    longest.bytes = 101;
+    store.put(longest);
+    CHECK(store.prune(now) == quick);
+    CHECK(store.find(longest.id));
+    Run next = run_of("a.b", "web", State::running);
+    store.put(next);
+    next.state = State::failed;
+    store.put(next);
+    CHECK(store.prune(now) == std::vector<std::string>{longest.id});
+  }
 }
 
 TEST_CASE("the index has a bound") {
