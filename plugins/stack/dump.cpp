@@ -30,6 +30,7 @@ class HostHold final : public stack::Hold {
     return ::poll(&cancel, 1, 0) > 0;
   }
   Micros max_pause() const override { return max_pause_; }
+  std::chrono::milliseconds remaining() const override { return run_.remaining(); }
   bool drop_rights() override {
     run_.drop_rights();
     return true;

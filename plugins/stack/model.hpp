@@ -56,6 +56,8 @@ class Hold {
   virtual void end() = 0;
   virtual bool cancelled() = 0;
   virtual Micros max_pause() const = 0;
+  // Until the run's time is up. Who waits for one of many processes leaves the others their share.
+  virtual std::chrono::milliseconds remaining() const { return std::chrono::hours{1}; }
   // Gives up all rights for good, of the calling process: a child that gather() makes. False: it could not.
   virtual bool drop_rights() { return true; }
 };

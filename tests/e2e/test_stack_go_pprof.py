@@ -38,6 +38,10 @@ def functions(thread):
     return [frame.get("function", "") for frame in thread["frames"]]
 
 
+def seen(thread):
+    return thread["name"], thread["state"], thread.get("created_by"), thread.get("locked_to_thread"), functions(thread)
+
+
 def test_a_stripped_program_tells_its_goroutines_itself(programs):
     with Profiled(programs / "stripped") as app, Daemon(app.pid) as daemon:
         run = daemon.run("stack.dump").json()
@@ -85,11 +89,10 @@ def test_memory_comes_first_and_one_consistent_picture_from_the_program(programs
         assert least["processes"][0]["goroutines_from"] == "memory"
         whole = daemon.run("stack.dump", {"pause": "all"}).json()["result"]
         assert whole["processes"][0]["goroutines_from"].startswith("http://127.0.0.1:")
-        told = {t["id"]: (t["name"], t["state"], t.get("created_by"), functions(t)) for t in whole["threads"]}
-        read = {t["id"]: (t["name"], t["state"], t.get("created_by"), functions(t)) for t in least["threads"]}
-        known = {name for name, *_ in told.values()}
-        assert {"main.main", "main.work", "main.pinned"} <= known
-        for ident in read.keys() & told.keys():
+        told, read = ({t["id"]: seen(t) for t in result["threads"]} for result in (whole, least))
+        both = read.keys() & told.keys()
+        assert {"main.main", "main.work", "main.pinned"} <= {told[ident][0] for ident in both}
+        for ident in both:
             assert read[ident] == told[ident]
         nobody = daemon.run("stack.dump", {"pause": "none"}).json()["result"]
         assert nobody["processes"][0]["goroutines_from"] == "memory" and nobody["paused_us"] == 0
@@ -100,6 +103,12 @@ def test_memory_comes_first_and_one_consistent_picture_from_the_program(programs
         assert "goroutines from its memory" in daemon.run("stack.dump?dry_run=true").json()["verdict"]
         python = daemon.run("stack.dump?dry_run=true&mode=python").json()
         assert not python["ready"] and "runs Go" in python["detail"], python
+
+
+def test_a_program_that_listens_on_all_addresses_is_asked_on_loopback(programs):
+    with Profiled(programs / "stripped", "everywhere") as app, Daemon(app.pid) as daemon:
+        process = daemon.run("stack.dump").json()["result"]["processes"][0]
+        assert process["goroutines_from"] == f"http://127.0.0.1:{app.port}/debug/pprof/goroutine?debug=2", process
 
 
 @pytest.mark.parametrize(
@@ -154,7 +163,7 @@ def test_many_goroutines_are_counted_where_telling_them_would_hold_the_program(p
     with Profiled(programs / "stripped", "usual", 4000) as app, Daemon(app.pid, config) as daemon:
         result = daemon.run("stack.dump").json()["result"]
         process = result["processes"][0]
-        assert process["goroutines_from"].endswith("?debug=1"), result["verdict"]
+        assert process["goroutines_from"].endswith("?debug=1") and result["paused_us"] == 0, result["verdict"]
         [working] = [t for t in result["threads"] if t["name"] == "main.work"]
         assert working["goroutines"] == 4000 and functions(working)[0] == "main.waitForOrder", working
         assert process["goroutines"] > 4000 and re.match(r"The stacks of 40\d\d threads were read;", result["verdict"]), result["verdict"]

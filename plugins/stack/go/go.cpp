@@ -470,6 +470,10 @@ RuntimeStacks GoReader::digest(const Options& options, Hold& hold) {
       continue;
     }
     thread.name = start == "runtime.main" ? "main.main" : start;
+    if (layout->locked && copy.word(layout->locked) != 0) {
+      thread.members.emplace_back("locked_to_thread", "true");
+      thread.remark = "locked to thread";
+    }
     // The first one the runtime made as it started.
     const bool first = copy.word(layout->id) == 1;
     if (const std::string by = layout->created_by ? digester.name_of(copy.word(layout->created_by)) : "";

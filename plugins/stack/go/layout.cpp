@@ -57,6 +57,7 @@ std::optional<Layout> from_debug_information(int fd) {
           layout.wait_reason = member(&entry, "waitreason");
           layout.created_by = member(&entry, "gopc");
           layout.start = member(&entry, "startpc");
+          layout.locked = member(&entry, "lockedm");
         } else if (!m && has_name(&entry, "runtime.m")) {
           m = true;
           layout.thread = member(&entry, "procid");

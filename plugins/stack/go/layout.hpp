@@ -10,8 +10,8 @@ namespace stack::go {
 
 // Offsets in runtime.g and runtime.m. 0: not known.
 struct Layout {
-  unsigned status = 0, id = 0, wait_reason = 0, created_by = 0, start = 0;  // of g
-  unsigned thread = 0;                                                      // of m: procid
+  unsigned status = 0, id = 0, wait_reason = 0, created_by = 0, start = 0, locked = 0;  // of g
+  unsigned thread = 0;                                                                  // of m: procid
 };
 
 // `version`: "go1.19.8". `fd`: the program's file, whose debug information is read without rights.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "hatch/json.hpp"
@@ -17,9 +18,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto index_limit = 1000ms;   // of one server
-constexpr auto search_limit = 4000ms;  // of all of them
+// How long to wait: never for more than a part of the run's time, since a unit may be many programs that all hang.
+constexpr auto index_limit = 1000ms;   // for one server
+constexpr auto search_limit = 4000ms;  // for all of them
 constexpr auto answer_limit = 10'000ms;
+constexpr int search_part = 8, answer_part = 3;
 constexpr std::size_t max_servers = 8, max_index = 256 * 1024;
 constexpr std::string_view usual_path = "/debug/pprof";
 
@@ -32,7 +35,8 @@ constexpr int counts_beside = 19;
 // Where to ask. An endpoint that was named is one alone.
 struct Server {
   Endpoint endpoint;
-  std::string path{usual_path};  // without the last '/'
+  std::string path{usual_path};   // without the last '/'
+  std::optional<Endpoint> other;  // where nobody listens there
 };
 
 struct Named {
@@ -100,6 +104,20 @@ bool links_pprof(const ElfFile& program) {
   return false;
 }
 
+// Who listens on all addresses by IPv6 mostly does so by IPv4 as well, and a container may have no IPv6 but that socket.
+Server server_of(const Listener& listener) {
+  Server server{listener.endpoint, std::string(usual_path), std::nullopt};
+  if (!listener.any || listener.endpoint.address.ss_family != AF_INET6) return server;
+  server.other = std::exchange(server.endpoint, {});
+  auto& in = reinterpret_cast<sockaddr_in&>(server.endpoint.address);
+  in.sin_family = AF_INET;
+  in.sin_port = htons(listener.port);
+  in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  server.endpoint.length = sizeof in;
+  server.endpoint.text = "127.0.0.1:" + std::to_string(listener.port);
+  return server;
+}
+
 bool is_stopped(const PprofQuestion& question) {
   const auto text = read_below(question.process.proc_fd, "task/" + std::to_string(question.living) + "/stat", 4096);
   const auto stat = text ? parse_stat(*text) : std::nullopt;
@@ -113,10 +131,13 @@ std::vector<Server> servers_of(const PprofQuestion& question, std::string& why) 
     return why =
                "the configuration has no address that can be asked: plugins.stack.pprof takes http://ADDRESS:PORT/PATH",
            std::vector<Server>{};
-  const bool near = shares_network(question.process, question.living);
   if (!named && !links_pprof(question.program))
     return why = "the program does not contain net/http/pprof", std::vector<Server>{};
-  if (!named && !near) return why = "its network is another namespace than hatchd's", std::vector<Server>{};
+  if (!named && !shares_network(question.process, question.living))
+    return why =
+               "its network is another namespace than hatchd's (run hatchd in the same pod, or name an address that it "
+               "reaches in plugins.stack.pprof)",
+           std::vector<Server>{};
   if (is_stopped(question)) return why = "it is stopped, and answers nobody", std::vector<Server>{};
   Listeners listeners = find_listeners(question.process, question.living);
   if (!listeners.error.empty()) return why = "where it listens is not known: " + listeners.error, std::vector<Server>{};
@@ -126,16 +147,15 @@ std::vector<Server> servers_of(const PprofQuestion& question, std::string& why) 
     const bool own = std::any_of(listeners.own.begin(), listeners.own.end(),
                                  [&](const Listener& listener) { return listener.port == named->port; });
     if (own)
-      servers.push_back({named->endpoint, named->path});
+      servers.push_back({named->endpoint, named->path, std::nullopt});
     else
       why = "it does not listen on port " + std::to_string(named->port) + ", where the configuration has its profiles";
     return servers;
   }
   // Who serves profiles does it for this machine alone, mostly.
   std::stable_partition(listeners.own.begin(), listeners.own.end(), [](const Listener& one) { return one.loopback; });
-  for (Listener& listener : listeners.own)
-    if ((listener.loopback || listener.any) && servers.size() < max_servers)
-      servers.push_back({std::move(listener.endpoint)});
+  for (const Listener& listener : listeners.own)
+    if ((listener.loopback || listener.any) && servers.size() < max_servers) servers.push_back(server_of(listener));
   if (servers.empty()) why = "it contains net/http/pprof, and listens neither on loopback nor on all addresses";
   return servers;
 }
@@ -162,7 +182,10 @@ class Asker {
   bool ask(const Server& server, Clock::time_point deadline) {
     Connection connection{hold_};
     const auto until = std::min(deadline, Clock::now() + index_limit);
-    if (!connection.connect(server.endpoint, until)) return add(server, "cannot be connected to");
+    if (!connection.connect(server.endpoint, until)) {
+      if (!server.other || hold_.cancelled()) return add(server, "cannot be connected to");
+      return ask({*server.other, server.path, std::nullopt}, deadline);
+    }
     const HttpAnswer index = connection.get(server.path + "/", max_index, until);
     const auto count = index.ok() ? goroutines_of_index(index.body) : std::nullopt;
     if (!count) return add(server, reason(index));
@@ -189,13 +212,15 @@ class Asker {
     const std::string path = server.path + (answer_.groups ? "/goroutine?debug=1" : "/goroutine?debug=2");
     // No stop of ours, so it is no pause that the host could end: letting go of the target would end nothing.
     const auto begin = Clock::now();
-    HttpAnswer text = connection.get(path, max_pprof_text, begin + answer_limit);
+    HttpAnswer text =
+        connection.get(path, max_pprof_text, begin + std::min(answer_limit, hold_.remaining() / answer_part));
     if (text.status != 200 || text.end != Got::message || !text.body.starts_with("goroutine "))
       return add(server, reason(text));
     answer_.text = std::move(text.body);
     answer_.cut = text.cut || answer_.text.size() >= max_pprof_text;
     answer_.address = "http://" + server.endpoint.text + path;
-    answer_.held = std::chrono::duration_cast<Micros>(text.came - begin);
+    const bool stops = !answer_.groups || question_.minor < counts_beside;
+    answer_.held = stops ? std::chrono::duration_cast<Micros>(text.came - begin) : Micros{0};
     return true;
   }
 
@@ -208,7 +233,7 @@ class Asker {
 
 bool is_pprof_address(std::string_view address) { return parse_address(address).has_value(); }
 
-// "<tr><td>23</td><td><a href='goroutine?debug=1'>goroutine</a></td></tr>", up to Go 1.12 without "?debug=1" in quotes
+// "<tr><td>23</td><td><a href='goroutine?debug=1'>goroutine</a></td></tr>"; older versions write the link without quotes
 std::optional<std::uint64_t> goroutines_of_index(std::string_view page) {
   constexpr std::string_view cell = "<td>";
   std::size_t at = page.find("goroutine?debug=1");
@@ -229,7 +254,7 @@ std::string foresee_pprof(const PprofQuestion& question, std::string& why) {
 bool ask_pprof(const PprofQuestion& question, Hold& hold, PprofText& answer) {
   const std::vector<Server> servers = servers_of(question, answer.why);
   Asker asker{question, hold, answer};
-  const auto deadline = Clock::now() + search_limit;
+  const auto deadline = Clock::now() + std::min(search_limit, hold.remaining() / search_part);
   for (const Server& server : servers) {
     if (asker.ask(server, deadline)) break;
     if (hold.cancelled()) return false;

@@ -19,7 +19,7 @@ struct PprofText {
   std::string address;  // where it was asked, "http://127.0.0.1:6060/debug/pprof/goroutine?debug=2"
   bool groups = false;  // the text of ?debug=1
   bool cut = false;     // at max_pprof_text
-  Micros held{0};       // all goroutines, at most
+  Micros held{0};       // all goroutines, at most; 0: for a moment that is not known
 };
 
 // What is known of the program, and what its operator said.
@@ -38,7 +38,7 @@ std::string foresee_pprof(const PprofQuestion& question, std::string& why);
 // False: cancelled.
 bool ask_pprof(const PprofQuestion& question, Hold& hold, PprofText& answer);
 
-// Whether the address is one that can be asked, as the configuration names it.
+// Whether the address is one that can be asked, as the configuration names it. Exposed for tests.
 bool is_pprof_address(std::string_view address);
 
 // How many goroutines the index of the profiles speaks of; nullopt: it is no such page. Exposed for tests.

@@ -30,7 +30,7 @@ func handler(way string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", http.NotFound)
 	switch way {
-	case "usual":
+	case "usual", "everywhere":
 		return http.DefaultServeMux
 	case "elsewhere":
 		mux.Handle("/admin/", http.StripPrefix("/admin", http.DefaultServeMux))
@@ -69,6 +69,11 @@ func main() {
 	}
 	go http.Serve(app, handler("none"))
 	server := httptest.NewUnstartedServer(handler(way))
+	if way == "everywhere" {
+		if server.Listener, err = net.Listen("tcp", ":0"); err != nil {
+			panic(err)
+		}
+	}
 	if way == "tls" {
 		server.Config.Handler = http.DefaultServeMux
 		server.StartTLS()
