@@ -4,8 +4,8 @@ FROM debian:12-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libcap2-bin
 COPY . /src
 WORKDIR /src
-# Installs what building takes, builds, and leaves the files of the image in /image.
-RUN ./dev build && packaging/image build/release /image
+# Installs what building takes, builds all but the tests, and leaves the files of the image in /image.
+RUN ./dev build release daemon/all plugins/all man && packaging/image build/release /image
 
 FROM scratch
 COPY --from=build /image /
