@@ -42,6 +42,9 @@ namespace {
 
 constexpr std::size_t pool_threads = 4;
 
+// For how long a request waits for the catalogue: longer than the supervisor lets plugins describe themselves.
+constexpr auto begin_patience = 10s;
+
 // What the front reads besides its own folders: users and groups, what its libraries read, and who a peer is.
 constexpr std::array readable_folders{"/etc", "/usr", "/lib", "/lib64", "/proc"};
 
@@ -96,7 +99,7 @@ runs::MinFree min_free_of(const config::Runs& runs) {
   return runs::min_free_of(runs.min_free, config::parse_size(runs.min_free));
 }
 
-// What a reload replaces, made of the supervisor's words: `setup` at start, `reload` later.
+// What a reload replaces, made of the supervisor's words: `setup` and `catalogue` at start, `reload` later.
 struct Reloadable {
   config::Config config;
   std::shared_ptr<const catalogue::Catalogue> catalogue;
@@ -109,6 +112,11 @@ struct Uids {
   std::vector<uid_t> reserved, admins;
 };
 
+std::shared_ptr<const catalogue::Catalogue> catalogue_of(const json::object& message) {
+  const json::array* manifests = array_of(message, "catalogue");
+  return std::make_shared<const catalogue::Catalogue>(manifests ? *manifests : json::array{});
+}
+
 // Takes milliseconds where there is much of it, so a reload does it on the pool.
 Result<Reloadable> reloadable_of(const json::object& message, const Uids& uids) {
   // The supervisor's copy, without what is only the plugins' to know.
@@ -117,11 +125,10 @@ Result<Reloadable> reloadable_of(const json::object& message, const Uids& uids) 
   config::Loaded loaded = config::from_json(effective ? *effective : none);
   if (!loaded.faults.empty())
     return refuse("internal", "the configuration does not load: " + to_string(loaded.faults.front()));
-  const json::array* manifests = array_of(message, "catalogue");
   const json::object* peers = object_of(message, "peers");
   Reloadable made;
   made.config = std::move(loaded.config);
-  made.catalogue = std::make_shared<const catalogue::Catalogue>(manifests ? *manifests : json::array{});
+  made.catalogue = catalogue_of(message);
   made.policy = access::make_policy(made.config.access, made.config.listen,
                                     config::peer_ids_from(peers ? *peers : none), uids.reserved, uids.admins);
   if (const json::object* tls = object_of(message, "tls")) {
@@ -151,7 +158,7 @@ runs::Limits limits_of(const config::Runs& runs, const json::object& setup) {
   return limits;
 }
 
-// Opens the audit and completes it after a crash. `fds`: audit directory, and the last one is journald's.
+// `fds`: audit directory, and the last one is journald's.
 std::unique_ptr<audit::Audit> audit_of(link::Message& setup, const config::Audit& config) {
   const std::string file = std::filesystem::path(config.file).filename().string();
   UniqueFd journal;
@@ -159,15 +166,17 @@ std::unique_ptr<audit::Audit> audit_of(link::Message& setup, const config::Audit
     journal = std::move(setup.fds.back());
     setup.fds.pop_back();
   }
-  auto made = std::make_unique<audit::Audit>(std::move(setup.fds[1]), file.empty() ? "audit.jsonl" : file,
-                                             audit::Bounds{config.max_bytes, config.keep}, std::move(journal));
-  const auto recovered = made->recover();
+  return std::make_unique<audit::Audit>(std::move(setup.fds[1]), file.empty() ? "audit.jsonl" : file,
+                                        audit::Bounds{config.max_bytes, config.keep}, std::move(journal));
+}
+
+void complete(audit::Audit& audit) {
+  const auto recovered = audit.recover();
   if (!recovered)
     log::error("the audit cannot be written", {{"why", recovered.error().detail}});
   else if (recovered->cut > 0 || recovered->completed > 0)
     log::warning("the audit is completed after a crash",
                  {{"torn_bytes", recovered->cut}, {"runs", recovered->completed}});
-  return made;
 }
 
 // Is it a call that somebody made and that was not let? Reading what is not there is not; nor is a run that failed.
@@ -197,6 +206,10 @@ std::vector<std::string> last_states() {
 }
 
 // What the front is made of, in the order in which each part needs the ones before it. `disk` and `config` are ready.
+//
+// It answers probes as soon as it is put together. Everything else begins with the catalogue, which the supervisor knows
+// once every plugin has described itself: until then requests wait, and nothing on disk is touched, since the supervisor
+// may find that hatchd cannot start.
 struct Front {
   asio::io_context& io;
   const Uids uids;
@@ -215,6 +228,7 @@ struct Front {
   api::Members members;
   std::unique_ptr<audit::Audit> audit;
   audit::Refusals refusals;
+  runs::Signal begun;     // api.ready, or the end
   bool counting = false;  // count_refusals() is under way
   int exit_status = 0;
 
@@ -236,16 +250,16 @@ struct Front {
         api{first.catalogue, runner, pool, finder, [this] { return pipeline.policy(); }, listeners_of(setup), {}},
         pipeline(routes(api), std::move(first.policy), first.config.hosts),
         listener(
-            io, [this](const http::Request& request) { return pipeline.answer(request); }, limits_of_house(setup),
+            io, [this](const http::Request& request) { return answer(request); }, limits_of_house(setup),
             [this](const http::Request& request, const http::Response& response, std::chrono::microseconds) {
               note_refusal(request, response);
               metrics.request(request.method, response.route, response.status);
             }),
-        members(io.get_executor(), runner, pool) {
+        members(io.get_executor(), runner, pool),
+        begun(io.get_executor()) {
     set_targets(first.config);
     members.use(settings_of(first.config));
     api.members = &members;
-    metrics.know(api.catalogue);
     metrics.know_targets(api.targets);
     for (const api::RouteEntry& route : api.routes) metrics.know_route(route.method, route.pattern, 200);
     api.metrics = &metrics;
@@ -254,6 +268,45 @@ struct Front {
     listener.use(first.tls);
     listener.read_files_by(
         [this](int file, std::span<char> into, std::uint64_t at) { return read_file(file, into, at); });
+  }
+
+  asio::awaitable<http::Response> answer(const http::Request& request) {
+    if (api.ready) return pipeline.answer(request);
+    const http::Router::Match match = pipeline.router().find(request.method, request.path);
+    if (match.route && match.route->action == access::Action::health) return pipeline.answer(request);
+    return answer_when_begun(request, match.route ? match.route->fallback : http::default_format(request.path));
+  }
+
+  asio::awaitable<http::Response> answer_when_begun(const http::Request& request, http::Format fallback) {
+    const SteadyTime until = std::chrono::steady_clock::now() + begin_patience;
+    while (!api.ready && !api.stopping && std::chrono::steady_clock::now() < until) co_await begun.wait(until);
+    if (api.ready) co_return co_await pipeline.answer(request);
+    co_return http::problem_response(why_not_begun(), request, http::format_of(request, fallback));
+  }
+
+  Problem why_not_begun() const {
+    Problem problem{"shutting-down", "hatchd is stopping"};
+    if (!api.stopping) {
+      problem = {"overloaded", "hatchd is starting: its plugins are still being read"};
+      problem.remedy = "ask again in a moment";
+    }
+    return problem;
+  }
+
+  // All plugins are known, and hatchd does start.
+  void begin(const json::object& message) {
+    if (api.ready) return log::warning("the supervisor sent a second catalogue");
+    api.catalogue = catalogue_of(message);
+    metrics.know(api.catalogue);
+    complete(*audit);
+    audit->start([this] { asio::post(io, [this] { runner.audit_moved(); }); });
+    audit->write(audit::entry("start"), true);
+    runner.history().look();
+    runner.keys().load(std::chrono::system_clock::now(), std::chrono::steady_clock::now());
+    asio::co_spawn(io, read_history(), asio::detached);
+    api.ready = true;
+    begun.notify();
+    supervisor.send("ready");
   }
 
   asio::awaitable<std::ptrdiff_t> read_file(int file, std::span<char> into, std::uint64_t at) {
@@ -344,8 +397,6 @@ struct Front {
           json::array{json::object{{"name", artifact.name}, {"bytes", artifact.bytes}, {"sha256", artifact.sha256}}};
       audit->write(line, true);
     };
-    audit->start([this] { asio::post(io, [this] { runner.audit_moved(); }); });
-    audit->write(audit::entry("start"), true);
   }
 
   void note_refusal(const http::Request& request, const http::Response& response) {
@@ -395,7 +446,9 @@ struct Front {
     while (auto message = co_await supervisor.next()) {
       const json::object& body = message->body;
       const std::string plugin = text_of(body, "plugin");
-      if (message->type == "targets" && !message->fds.empty()) {
+      if (message->type == "catalogue") {
+        begin(body);
+      } else if (message->type == "targets" && !message->fds.empty()) {
         finder.connect(link::Channel(std::move(message->fds.front())));
       } else if (message->type == "plugin" && !message->fds.empty()) {
         metrics.plugin_started(plugin);
@@ -428,6 +481,7 @@ struct Front {
   // No new requests; runs are cancelled and recorded, so that their callers get an answer; then the connections end.
   asio::awaitable<void> stop(std::chrono::milliseconds grace) {
     api.stopping = true;
+    begun.notify();
     const SteadyTime until = std::chrono::steady_clock::now() + grace;
     bool closed = false;
     runs::Signal all_closed(io.get_executor());
@@ -519,8 +573,6 @@ int serve(link::Channel supervisor, link::Message setup) {
   const config::Audit audit = first->config.audit;
   Front front(io, std::move(supervisor), setup.body, uids, std::move(*first), *disk);
   front.use(audit_of(setup, audit));
-  front.runner.history().look();
-  front.runner.keys().load(std::chrono::system_clock::now(), std::chrono::steady_clock::now());
 
   // Listeners: bound by the supervisor, in the order of the configuration.
   for (std::size_t i = 0; i < front.api.listeners.size() && i + 2 < setup.fds.size(); ++i)
@@ -529,9 +581,6 @@ int serve(link::Channel supervisor, link::Message setup) {
 
   // From here on the front answers.
   asio::co_spawn(io, front.obey(), asio::detached);
-  asio::co_spawn(io, front.read_history(), asio::detached);
-  front.api.ready = true;
-  front.supervisor.send("ready");
   io.run();
 
   // Coroutines that wait for what no longer comes are still suspended in `io` and refer to the parts of `front`: there

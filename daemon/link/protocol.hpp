@@ -82,11 +82,11 @@
 //   A run whose process ended without `closing` has crashed, whatever its exit status says.
 //
 // ---- role "front" --------------------------------------------------------------------------------------------------------
-//   setup    {RELOADABLE, "listeners": [{"unix": PATH} | {"tcp": "ADDRESS:PORT", "tls": bool}],
+//   setup    {RELOADABLE but its catalogue, "listeners": [{"unix": PATH} | {"tcp": "ADDRESS:PORT", "tls": bool}],
 //            "reserved_uids": [N…] (peers with these have no role), "admin_uids": [N…] (zero configuration), "temporary": bool,
 //            ["memory_limit": bytes that all of hatchd may have,]
 //            "journal": bool} + [runs directory, audit directory, listener…, (socket to journald)]
-//   supervisor → front: reload {RELOADABLE, "retire": [PLUGIN…] whose process the next run must not use}
+//   supervisor → front: catalogue {"catalogue"}, once; then it begins, and says `ready`;   reload {RELOADABLE, "retire": [PLUGIN…] whose process the next run must not use}
 //            → reloaded {} | reload-refused {"problem"}, which changes nothing;   reload-failed {"detail"}: refused before it came here
 //
 //   RELOADABLE = {"configuration": the effective configuration without profiles and secrets of plugins, "catalogue": [MANIFEST

@@ -77,15 +77,21 @@ class Supervisor {
     // What a run forked and its plugin process could not end any more becomes ours, and ends with end_orphans().
     ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     if (auto done = prepare(); !done) return give_up(done.error());
-    if (const std::vector<std::string> taken = taken_places(); !taken.empty())
-      return give_up(refuse("internal", told_front(taken), "hatchd check lists everything that is wrong").value(), 78);
     auto listeners = bind_all(service_.config.listen, std::move(systemd_.sockets()));
     if (!listeners) return give_up(listeners.error(), 69);
     listeners_ = std::move(*listeners);
+    // The front answers probes, and keeps whoever asks for more waiting, while we read what plugins say of themselves.
+    // Until our rights are lowered as well we hear nothing that it says, and no process of our user may look into us.
+    if (auto done = rights::make_undumpable(); !done) return give_up(done.error());
+    start(front_);
+    read_plugins();
+    if (const std::vector<std::string> taken = taken_places(); !taken.empty())
+      return give_up(refuse("internal", told_front(taken), "hatchd check lists everything that is wrong").value(), 78);
     if (auto done = lower_self(); !done) return give_up(done.error());
     // From here on we hold no more than what we hand out, and only our own children tell us anything.
     start(targets_);
-    start(front_);
+    plugins_known_ = true;
+    begin_front();
     while (!finished()) turn();
     for (int i = 0; end_orphans() && i < 100; ++i) ::usleep(10'000);
     unbind(listeners_);
@@ -120,15 +126,18 @@ class Supervisor {
                  {"targets", *identities_.targets.uid},
                  {"plugins", *identities_.plugins.uid}});
     if (auto done = open_folders(); !done) return done;
-    plugins_ = load_plugins(service_.config, plugin_directories(service_.config), worker_, identities_.plugins);
-    catalogue_ = catalogue(plugins_, service_.config);
     peers_ = config::look_up_peers(service_.config.access);
     warn_of(peers_.unknown);
     warn_of(peers_.unanswered);
-    warn_of_recipes(service_.config);
     for (const FieldError& error : load_tls(service_.config, tls_))
       return refuse("internal", error.pointer + " " + error.detail, "hatchd check lists everything that is wrong");
     return {};
+  }
+
+  void read_plugins() {
+    plugins_ = load_plugins(service_.config, plugin_directories(service_.config), worker_, identities_.plugins);
+    catalogue_ = catalogue(plugins_, service_.config);
+    warn_of_recipes(service_.config);
   }
 
   // What the text of the configuration could not tell before the plugins were asked, with the place where it stands.
@@ -188,6 +197,11 @@ class Supervisor {
   int give_up(const Problem& problem, int status = 70) {
     log::error("cannot start", {{"why", problem.detail}, {"remedy", problem.remedy}});
     systemd_.status("Cannot start: " + problem.detail);
+    if (front_.running()) {  // it has begun nothing that would have to be ended in order
+      ::kill(front_.process.pid, SIGKILL);
+      ::waitpid(front_.process.pid, nullptr, 0);
+    }
+    unbind(listeners_);
     return status;
   }
 
@@ -228,8 +242,7 @@ class Supervisor {
   }
 
   // What the front gets of a configuration: the same at start and at a reload.
-  static json::object for_front(json::object configuration, const json::array& catalogue, const config::PeerIds& peers,
-                                const config::TlsFiles& tls) {
+  static json::object for_front(json::object configuration, const config::PeerIds& peers, const config::TlsFiles& tls) {
     // What plugins are told is not the front's business: their profiles hold secrets.
     if (json::value* plugins = configuration.if_contains("plugins"); plugins && plugins->is_object())
       for (auto& entry : plugins->get_object()) {
@@ -245,8 +258,7 @@ class Supervisor {
     if (json::value* hatches = configuration.if_contains("hatches"); hatches && hatches->is_object())
       for (auto& entry : hatches->get_object())
         if (json::object* hatch = entry.value().if_object()) config::strip_recipe(*hatch);
-    json::object all{
-        {"configuration", std::move(configuration)}, {"catalogue", catalogue}, {"peers", config::to_json(peers)}};
+    json::object all{{"configuration", std::move(configuration)}, {"peers", config::to_json(peers)}};
     if (!tls.key.empty()) all["tls"] = {{"certificate", tls.certificate}, {"key", tls.key}};
     return all;
   }
@@ -267,7 +279,7 @@ class Supervisor {
     json::array reserved;
     for (const Identity* identity : {&identities_.front, &identities_.targets, &identities_.plugins})
       reserved.emplace_back(identity->uid ? *identity->uid : ::geteuid());
-    json::object setup = for_front(service_.effective, catalogue_, peers_, tls_);
+    json::object setup = for_front(service_.effective, peers_, tls_);
     setup["role"] = "front";
     setup["rights"] = rights::to_json({identities_.front.uid, identities_.front.gid, {}});
     setup["listeners"] = std::move(listeners);
@@ -279,6 +291,14 @@ class Supervisor {
     if (memory_limit_) setup["memory_limit"] = *memory_limit_;
     front_.process.channel.send("setup", std::move(setup), fds);
     if (targets_.running()) introduce(front_, {{"as", "front"}});
+    if (plugins_known_) begin_front();
+  }
+
+  // After its introduction to targets: what waited for the catalogue may ask for one. Without it a front would keep
+  // everybody waiting, so one that cannot be told is ended, and the next one is.
+  void begin_front() {
+    if (front_.running() && !front_.process.channel.send("catalogue", {{"catalogue", catalogue_}}))
+      ::kill(front_.process.pid, SIGKILL);
   }
 
   static bool has_flag(const LoadedPlugin& plugin, std::string_view wanted) {
@@ -618,7 +638,8 @@ class Supervisor {
     // Before the front, which offers the new targets from then on.
     configure_targets(next_->config);
     if (!front_.running()) return take_over();
-    json::object reload = for_front(next_->effective, next_->catalogue, next_->peers, next_->tls);
+    json::object reload = for_front(next_->effective, next_->peers, next_->tls);
+    reload["catalogue"] = next_->catalogue;
     json::array& retire = reload["retire"].emplace_array();
     for (const auto& child : plugin_processes_)
       if (is_outdated(*child)) retire.emplace_back(child->name);
@@ -798,7 +819,7 @@ class Supervisor {
   Child front_{.kind = Child::Kind::front, .name = "front"};
   Child targets_{.kind = Child::Kind::targets, .name = "targets"};
   std::vector<std::unique_ptr<Child>> plugin_processes_;
-  bool announced_ = false, stopping_ = false, orphans_ = false;
+  bool plugins_known_ = false, announced_ = false, stopping_ = false, orphans_ = false;
   Stage stage_ = Stage::front;
   std::optional<Clock::time_point> deadline_;
   int exit_status_ = 0;

@@ -40,18 +40,14 @@ std::set<uid_t> ids_in_use() {
   if (!proc) return used;
   Defer close([&] { ::closedir(proc); });
   while (const dirent* entry = ::readdir(proc)) {
-    struct stat info {};
-    if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' &&
-        ::fstatat(::dirfd(proc), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0) {
-      used.insert(info.st_uid);
-      // An undumpable process's folder is root's; its status still names its ids.
-      std::ifstream status("/proc/" + std::string(entry->d_name) + "/status");
-      for (std::string word; status >> word;)
-        if (word == "Uid:") {
-          for (uid_t id; status >> id;) used.insert(id);
-          break;
-        }
-    }
+    if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
+    // Not the folder's owner: an undumpable process's is root, and its status still names its ids.
+    std::ifstream status("/proc/" + std::string(entry->d_name) + "/status");
+    for (std::string word; status >> word;)
+      if (word == "Uid:") {
+        for (uid_t id; status >> id;) used.insert(id);
+        break;
+      }
   }
   return used;
 }

@@ -39,19 +39,27 @@ def switches(pids):
     return total
 
 
-def first_answer(argv, port, environment=None):
-    """Starts a server; (it, milliseconds from exec to its first answer)."""
+def first_answers(argv, port, paths):
+    """Starts a server; it, and the milliseconds from exec to the first answer of each path, asked one after the other."""
     began = time.monotonic()
-    server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-    while time.monotonic() < began + 30:
-        try:
-            with socket.create_connection(("127.0.0.1", port), 5) as client:
-                client.sendall(bench.request("/livez"))
-                if client.recv(4096).startswith(b"HTTP/1.1 200"):
-                    return server, (time.monotonic() - began) * 1e3
-        except OSError:
+    server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    answers = []
+    for path in paths:
+        while not answers_well(port, path):
+            if time.monotonic() > began + 30:
+                raise SystemExit(f"{argv[0]} does not answer")
             time.sleep(0.0002)
-    raise SystemExit(f"{argv[0]} does not answer")
+        answers.append((time.monotonic() - began) * 1e3)
+    return server, answers
+
+
+def answers_well(port, path):
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as client:
+            client.sendall(bench.request(path))
+            return client.recv(4096).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
 
 
 def run_of_nothing():
@@ -91,16 +99,18 @@ def main():
     parser.add_argument("--seconds", type=int, default=20, help="how long it is watched while idle")
     parser.add_argument("--starts", type=int, default=5)
     arguments = parser.parse_args()
-    print("| server | processes | PSS MB | private MB | wake-ups in a minute | first answer, ms after start |")
-    print("| --- " * 6 + "|")
+    print("| server | processes | PSS MB | private MB | wake-ups in a minute | first answer, ms after start | ready |")
+    print("| --- " * 7 + "|")
     # What starting any program costs here, to read the others by.
-    print(f"| true | 1 | – | – | – | {statistics.median(run_of_nothing() for _ in range(20)):.1f} |", flush=True)
+    print(f"| true | 1 | – | – | – | {statistics.median(run_of_nothing() for _ in range(20)):.1f} | – |", flush=True)
     with tempfile.TemporaryDirectory(prefix="bench-idle-") as name:
         for label, port, argv in servers(arguments, pathlib.Path(name)):
-            answers = []
+            # The others are ready with their first answer.
+            paths = ("/livez", "/readyz") if label == "hatchd" else ("/livez",)
+            starts = []
             for left in range(arguments.starts - 1, -1, -1):
-                server, answered = first_answer(argv, port)
-                answers.append(answered)
+                server, answers = first_answers(argv, port, paths)
+                starts.append((answers[0], answers[-1]))
                 if left:
                     server.terminate()
                     server.wait(20)
@@ -110,7 +120,8 @@ def main():
             time.sleep(arguments.seconds)
             woken = (switches(family) - before) * 60 / arguments.seconds
             pss, private = memory(family)
-            print(f"| {label} | {len(family)} | {pss:.1f} | {private:.1f} | {woken:.0f} | {statistics.median(answers):.1f} |", flush=True)
+            first, ready = (statistics.median(times) for times in zip(*starts))
+            print(f"| {label} | {len(family)} | {pss:.1f} | {private:.1f} | {woken:.0f} | {first:.1f} | {ready:.1f} |", flush=True)
             server.terminate()
             server.wait(20)
 
