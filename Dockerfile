@@ -1,5 +1,5 @@
-# hatchd as a sidecar. Builds with docker and buildah alike:
-#   docker build -t hatchd .          buildah build -t hatchd .
+# hatchd as a sidecar. Builds with docker and buildah alike (whose own format, OCI, knows no HEALTHCHECK):
+#   docker build -t hatchd .          buildah build --format docker -t hatchd .
 FROM debian:12-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libcap2-bin
 COPY . /src
