@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import statistics
 import subprocess
 import tempfile
@@ -45,21 +44,12 @@ def first_answers(argv, port, paths):
     server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     answers = []
     for path in paths:
-        while not answers_well(port, path):
+        while not bench.answers_well(port, path):
             if time.monotonic() > began + 30:
                 raise SystemExit(f"{argv[0]} does not answer")
             time.sleep(0.0002)
         answers.append((time.monotonic() - began) * 1e3)
     return server, answers
-
-
-def answers_well(port, path):
-    try:
-        with socket.create_connection(("127.0.0.1", port), 5) as client:
-            client.sendall(bench.request(path))
-            return client.recv(4096).startswith(b"HTTP/1.1 200")
-    except OSError:
-        return False
 
 
 def run_of_nothing():
