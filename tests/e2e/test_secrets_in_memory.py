@@ -21,11 +21,12 @@ def found(pid, texts):
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines():
             begin, end, rights = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+)", line).groups()
-            if "w" not in rights:
+            size = int(end, 16) - int(begin, 16)
+            if "w" not in rights or size > 1 << 30:  # so large is only a sanitizer's bookkeeping, which holds no text
                 continue
             with contextlib.suppress(OSError):
                 memory.seek(int(begin, 16))
-                piece = memory.read(int(end, 16) - int(begin, 16))
+                piece = memory.read(size)
                 seen |= {text for text in texts if text.encode() in piece}
     return seen
 
