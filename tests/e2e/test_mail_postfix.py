@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from harness import AM_ROOT
+from harness import AM_ROOT, wait_until
 from mail import PASSWORD, Authority, Boxes, Dovecot, Postfix, failed, mail_daemon, profile, send, succeeded
 
 pytestmark = pytest.mark.skipif(not AM_ROOT, reason="Postfix and Dovecot take root to start")
@@ -61,7 +61,8 @@ def test_plain_to_a_maildir(house):
     postfix, _, daemon = house
     result = succeeded(send(daemon, "plain", to=[TO]))
     assert result["stage"] == "accepted" and result["tls"] is None
-    assert re.fullmatch("[0-9A-Za-z]+", result["queue_id"]) and result["queue_id"] in postfix.log()
+    assert re.fullmatch("[0-9A-Za-z]+", result["queue_id"])
+    wait_until("Postfix's log to have the queue id", lambda: result["queue_id"] in postfix.log())
     assert "PIPELINING" in result["capabilities"]["offered"] and result["capabilities"]["max_size"] == 10240000
 
 
