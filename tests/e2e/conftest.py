@@ -1,6 +1,12 @@
+import os
+
 import pytest
 
 from harness import Daemon, Demo
+
+# Whoever runs the tests: programs speak English, and no group may change what is written.
+os.environ["LC_ALL"] = "C.UTF-8"
+os.umask(0o022)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import pty
+import random
 import re
 import select
 import shutil
@@ -40,10 +41,21 @@ def wait_until(what, condition, seconds=20.0):
         time.sleep(0.02)
 
 
+given_ports = set()
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody has, and that nobody gets by chance before it is used: not of those that the kernel gives away."""
+    lowest = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for _ in range(1000):
+        port = random.randrange(10_000, lowest) if lowest > 11_000 else 0
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if probe.getsockname()[1] not in given_ports:
+                given_ports.add(probe.getsockname()[1])
+                return probe.getsockname()[1]
+    raise AssertionError("no port is free")
+
 
 
 # ---- processes --------------------------------------------------------------------------------------------------------
@@ -118,7 +130,7 @@ def assert_untouched(pid):
     def free():
         return all(tracer == 0 and state not in "Tt" for _, state, tracer in thread_states(pid).values())
 
-    wait_until(f"process {pid} to run untraced", free, 5)
+    wait_until(f"process {pid} to run untraced", free)
 
 
 class Program:
@@ -149,6 +161,16 @@ class Demo(Program):
         super().__init__(binary, *arguments, stdout=subprocess.PIPE, **options)
         lines = [self.popen.stdout.readline(), self.popen.stdout.readline()]
         assert lines == [b"%d\n" % self.pid, b"ready\n"], lines
+        wait_until("its threads to be at their places", self.is_settled)
+
+    def is_settled(self):
+        """All threads sleep under names of their own, but those whose work is to run."""
+        threads = thread_states(self.pid)
+        main = threads[self.pid][0]
+        return all(
+            name in ("pricer", "watcher") or (state == "S" and (tid == self.pid or name != main))
+            for tid, (name, state, _) in threads.items()
+        )
 
     def stop(self):
         super().stop()
@@ -330,7 +352,7 @@ class Daemon:
 
     def wait_ready(self):
         try:
-            wait_until("hatchd to be ready", self.ready)
+            wait_until("hatchd to be ready", self.ready, 60)
         except AssertionError as error:
             log = self.log()
             self.stop()
@@ -346,6 +368,15 @@ class Daemon:
     def process(self, title):
         """The one whose name in ps begins so, or None."""
         return next((p for p in self.processes() if p.title.startswith(title)), None)
+
+    def at_rest(self):
+        """Its processes when none is a run's, and none of them is about to be one: a run's may outlast the run's answer."""
+
+        def resting():
+            family = descendants(self.pid)
+            return family if all(p.title and not p.title.startswith("hatchd: run") for p in family) else None
+
+        return wait_until("the processes of runs to be gone", resting)
 
     def left(self):
         """Processes of this daemon that are still there."""
@@ -364,7 +395,7 @@ class Daemon:
                 except subprocess.TimeoutExpired:
                     raise AssertionError(f"hatchd did not end on SIGTERM:\n{self.log()}") from None
                 assert not clean or code == 0, f"hatchd ended with {code}:\n{self.log()}"
-            wait_until("every process of hatchd to be gone", lambda: not self.left(), 5)
+            wait_until("every process of hatchd to be gone", lambda: not self.left())
         finally:
             for process in self.left():
                 with contextlib.suppress(OSError):

@@ -118,7 +118,7 @@ def test_what_a_run_leaves_behind_ends_with_it(demo):
             except OSError:
                 return True
 
-        wait_until("both to be gone", lambda: gone(result["child"]) and gone(result["daemon"]), 5)
+        wait_until("both to be gone", lambda: gone(result["child"]) and gone(result["daemon"]))
         check_still_answers(daemon, demo)
 
 
@@ -151,12 +151,12 @@ def test_cancelling_one_that_listens_and_one_that_does_not(demo):
     with Daemon(demo.pid, config) as daemon:
         for hatch in ("broken.slow", "broken.hangs"):
             run = daemon.start_run(hatch)
-            wait_until("it to run", lambda run=run: daemon.record(run)["state"] == "running", 5)
+            wait_until("it to run", lambda run=run: daemon.record(run)["state"] == "running")
             answer = daemon.ask("DELETE", f"/v1/runs/{run}")
             assert answer.status in (200, 202), answer
-            record = daemon.ended(run, 10)
+            record = daemon.ended(run)
             assert record["state"] == "cancelled" and record["error"]["code"] == "run-cancelled", record
-        assert not daemon.process("hatchd: run")
+        wait_until("no process of a run to be left", lambda: not daemon.process("hatchd: run"))
         check_still_answers(daemon, demo)
 
 

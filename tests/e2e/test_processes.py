@@ -120,8 +120,8 @@ def slow(demo):
 
 def start_slow(daemon):
     run = daemon.start_run("broken.slow")
-    wait_until("it to run", lambda: daemon.record(run)["state"] == "running", 5)
-    wait_until("its process to have a name", lambda: daemon.process(f"hatchd: run {run}"), 5)
+    wait_until("it to run", lambda: daemon.record(run)["state"] == "running")
+    wait_until("its process to have a name", lambda: daemon.process(f"hatchd: run {run}"))
     return run
 
 
@@ -150,7 +150,7 @@ def test_sigterm_ends_all_in_order_and_records_the_run(slow):
 def test_a_killed_run_is_recorded_as_crashed(slow):
     run = start_slow(slow)
     os.kill(slow.process("hatchd: run").pid, signal.SIGKILL)
-    record = slow.ended(run, 5)
+    record = slow.ended(run)
     assert record["state"] == "crashed" and record["error"]["code"] == "run-crashed", record
     assert "SIGKILL" in record["error"]["detail"] or "signal 9" in record["error"]["detail"]
 
@@ -159,8 +159,8 @@ def test_a_killed_plugin_process_takes_its_run_along(slow):
     run = start_slow(slow)
     process = slow.process("hatchd: run")
     os.kill(slow.process("hatchd: plugin slow").pid, signal.SIGKILL)
-    assert slow.ended(run, 5)["state"] == "crashed"
-    wait_until("the run's process to be gone", lambda: not process.alive(), 5)
+    assert slow.ended(run)["state"] == "crashed"
+    wait_until("the run's process to be gone", lambda: not process.alive())
     start_slow(slow)
 
 
@@ -168,16 +168,16 @@ def test_a_killed_front_takes_its_runs_along(slow):
     run = start_slow(slow)
     process = slow.process("hatchd: run")
     os.kill(slow.process("hatchd: front").pid, signal.SIGKILL)
-    wait_until("the run's process to be gone", lambda: not process.alive(), 10)
-    wait_until("the front to be back", slow.ready, 10)
+    wait_until("the run's process to be gone", lambda: not process.alive())
+    wait_until("the front to be back", slow.ready)
     assert slow.record(run)["state"] == "crashed"
 
 
 def killed(daemon, title):
     """Kills one of the daemon's processes; it must end, and the daemon must notice."""
-    process = wait_until(title, lambda: daemon.process(title), 5)
+    process = wait_until(title, lambda: daemon.process(title))
     os.kill(process.pid, signal.SIGKILL)
-    wait_until(f"{title} to be gone", lambda: not process.alive(), 5)
+    wait_until(f"{title} to be gone", lambda: not process.alive())
     return process
 
 
@@ -213,7 +213,7 @@ def test_a_killed_supervisor_takes_all_along_and_leaves_the_target_running():
             assert len(family) >= 4
             os.kill(daemon.pid, signal.SIGKILL)
             daemon.popen.wait(10)
-            wait_until("all of hatchd to be gone", lambda: not any(p.alive() for p in family) and not daemon.left(), 5)
+            wait_until("all of hatchd to be gone", lambda: not any(p.alive() for p in family) and not daemon.left())
             assert_untouched(crowd.pid)
         finally:
             daemon.popen.poll()
@@ -226,7 +226,7 @@ def test_a_second_sigterm_is_no_crash(own):
     with contextlib.suppress(ProcessLookupError):
         os.kill(own.pid, signal.SIGTERM)
     own.popen.wait(20)
-    wait_until("all of hatchd to be gone", lambda: not own.left(), 5)
+    wait_until("all of hatchd to be gone", lambda: not own.left())
 
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer's memory is not hatchd's")

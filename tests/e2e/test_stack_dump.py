@@ -201,7 +201,7 @@ def test_signals_reach_the_target_during_dumps(daemon, demo):
 
 def test_no_process_stays_behind(daemon):
     daemon.run("stack.dump")
-    wait_until("the run's process to be gone", lambda: not any("run " in p.title for p in descendants(daemon.pid)), 5)
+    wait_until("the run's process to be gone", lambda: not any("run " in p.title for p in descendants(daemon.pid)))
 
 
 def tables(daemon):

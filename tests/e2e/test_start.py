@@ -113,7 +113,7 @@ def test_who_waits_too_long_is_told_so(starting):
 def test_a_front_that_ends_meanwhile_is_started_again(starting):
     os.kill(starting.process("hatchd: front").pid, signal.SIGKILL)
     os.kill(starting.pid, signal.SIGCONT)
-    wait_until("hatchd to be ready", starting.ready)
+    wait_until("hatchd to be ready", starting.ready, 60)
     assert starting.run("stack.dump").status == 200
     assert wait_until("READY=1", starting.told)[0] == "READY=1"
 

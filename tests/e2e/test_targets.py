@@ -95,7 +95,7 @@ def test_pidfile_and_restart(tmp_path):
         assert str(pidfile) in gone.json()["detail"]
         assert target(daemon)["state"] == "gone"
         with Demo("--pidfile", pidfile) as second:
-            assert wait_until("the new one", lambda: pids(daemon) == [second.pid], 5)
+            assert wait_until("the new one", lambda: pids(daemon) == [second.pid])
             assert daemon.run("stack.dump").json()["target"]["pid"] == second.pid
 
 
@@ -133,7 +133,7 @@ def test_several_matches_are_listed(copy):
         for pid in (one.pid, two.pid):
             assert any(str(pid) in candidate for candidate in problem["candidates"])
         two.stop()
-        assert wait_until("one to be left", lambda: pids(daemon) == [one.pid], 5)
+        assert wait_until("one to be left", lambda: pids(daemon) == [one.pid])
 
 
 def test_several_targets_and_none_named(demo):
@@ -155,5 +155,5 @@ def test_a_target_of_another_user_is_not_taken_for_ours(copy):
         with Daemon({"shop": {"exe": str(copy), "user": "root"}}) as daemon:
             assert target(daemon)["state"] == "gone"
             with Demo(binary=copy) as ours:
-                assert wait_until("ours", lambda: pids(daemon) == [ours.pid], 5)
+                assert wait_until("ours", lambda: pids(daemon) == [ours.pid])
                 assert stranger.pid not in pids(daemon)

@@ -38,9 +38,9 @@ class Zero(Daemon):
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
         try:
-            self.socket = wait_until("a socket", self.find_socket, 20)
-            wait_until("hatchd to be ready", self.ready, 20)
-            wait_until("the curl lines", lambda: "stack.dump" in self.log(), 5)
+            self.socket = wait_until("a socket", self.find_socket, 60)
+            wait_until("hatchd to be ready", self.ready, 60)
+            wait_until("the curl lines", lambda: "stack.dump" in self.log())
         except BaseException:
             print(self.log())
             self.stop(clean=False)
@@ -157,7 +157,7 @@ def test_ends_with_its_terminal(demo, runtime):
         zero.processes()
         os.kill(zero.pid, signal.SIGHUP)
         zero.popen.wait(20)
-        wait_until("all of it to be gone", lambda: not zero.left(), 5)
+        wait_until("all of it to be gone", lambda: not zero.left())
     finally:
         zero.close()
     assert os.listdir(runtime) == []
