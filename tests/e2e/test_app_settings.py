@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import tempfile
 
@@ -10,7 +11,7 @@ import pytest
 from harness import AM_ROOT, Program, free_port, wait_until
 from mail import PASSWORD, Smtp, profile
 from queues import Redis
-from test_app import APPS, PACKAGE
+from test_app import APPS, PACKAGE, alive
 
 from harness import Daemon
 
@@ -52,7 +53,7 @@ def house(servers):
         names = {"HATCH_DIR": place, "HATCH_PEERS": group, "PYTHONPATH": f"{PACKAGE}:{APPS}", "PYTHONDONTWRITEBYTECODE": "1"}
         names |= {"SITE_LOG": os.path.join(folder, "log"), "SITE_MAIL": folder, "PATH": os.environ["PATH"], "SITE_SETTINGS": json.dumps(settings)}
         apps.append(Program("/usr/bin/python3", "-c", f"import shop_site, time; time.sleep(600) # {folder}", env={**names, **environment}))
-        wait_until("the app's socket", lambda: os.path.exists(os.path.join(place, f"{apps[0].pid}.sock")), 60)
+        assert alive(pathlib.Path(folder), 1) == [apps[0].pid]
         wait_until("the target", lambda: daemon.get("/v1/targets/shop").json()["state"] == "up")
         return apps[0].pid
 

@@ -164,6 +164,7 @@ def test_the_target_s_own_resolver_files(house):
         subprocess.run(["gcc", "-static", "-o", program, source], check=True, timeout=60)
         environment = {"SMTP_HOST": "mail-of-the-target", "SMTP_PORT": str(server.port), "PATH": "/usr/sbin:/usr/bin:/bin"}
         with Program("chroot", root, "/sleeper", env=environment) as inside:
+            wait_until("the target to be in its root", lambda: os.readlink(f"/proc/{inside.pid}/root") == str(root))
             with mail_daemon({"default": profile(free_port())}, {"inside": {"pid": inside.pid}}) as daemon:
                 result = succeeded(send(daemon, "default", target="inside", **{"from": "target"}))
                 assert "mail-of-the-target: 127.0.0.1 (hosts file)" in result["resolution"]

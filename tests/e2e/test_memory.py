@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import AM_ROOT, BUILD, HATCHD, ROOT, SANITIZED, Daemon, Demo, assert_untouched, descendants
+from harness import AM_ROOT, BUILD, HATCHD, ROOT, SANITIZED, Daemon, Demo, assert_untouched, descendants, wait_until
 
 pytestmark = [
     pytest.mark.skipif(not AM_ROOT, reason="control groups take root"),
@@ -100,7 +100,8 @@ def test_a_run_that_takes_all_memory_is_recorded_and_nothing_else_ends():
         with Bounded(group, demo.pid) as daemon:
             assert daemon.run("stack.dump").status == 200
             # A spare comes and goes with the runs.
-            family = {process.pid: process.title for process in descendants(daemon.pid) if "spare" not in process.title}
+            wait_until("the spare", lambda: any("spare" in process.title for process in descendants(daemon.pid)))
+            family = {process.pid: process.title for process in daemon.at_rest() if "spare" not in process.title}
             first = {title for pid, title in family.items() if pathlib.Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"}
             assert first == {"hatchd: plugin stack"}, "plugins and their runs go before the rest"
             record = daemon.ended(daemon.start_run("hungry.everything"), 60)

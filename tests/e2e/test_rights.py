@@ -9,6 +9,7 @@ import ctypes
 import errno
 import json
 import os
+import pathlib
 import re
 import shutil
 import socket
@@ -16,7 +17,7 @@ import subprocess
 
 import pytest
 
-from harness import AM_ROOT, BUILD, ROOT, SANITIZED, Daemon, Demo, descendants, open_to_all, wait_until
+from harness import AM_ROOT, BUILD, ROOT, SANITIZED, Daemon, Demo, open_to_all, wait_until
 from test_stack_signal import FAULTHANDLER, Printing
 
 pytestmark = pytest.mark.skipif(not AM_ROOT, reason="other users take root")
@@ -102,7 +103,7 @@ class Unprivileged(Daemon):
     def held(self):
         """{process: its permitted capabilities}; none of them is inheritable or ambient, and no right can come back."""
         found = {}
-        for process in descendants(self.pid):
+        for process in self.at_rest():
             status = process.status()
             assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2", process
             assert int(status["CapEff"], 16) == int(status["CapPrm"], 16), process
@@ -245,6 +246,11 @@ class Captured:
         self.ask(self.DETACH)
 
 
+def in_system_call(pid):
+    """Captured takes the instruction before the one where it is for the one that calls."""
+    return int(pathlib.Path(f"/proc/{pid}/syscall").read_text().split()[0].replace("running", "-1")) >= 0
+
+
 def has_landlock():
     return ctypes.CDLL(None).syscall(444, None, 0, 1) >= 2  # landlock_create_ruleset: which version?
 
@@ -258,7 +264,9 @@ def test_a_captured_front_of_the_targets_user_reaches_neither_it_nor_its_files(p
     secret.chmod(0o600)
     with Demo(binary=programs / "bin/hatchd-demo", user=OWN, group=OWN, extra_groups=[]) as same:
         with Unprivileged(programs, {"same": same.pid}, as_unit([])) as daemon:
-            front = Captured(daemon.process("hatchd: front").pid)
+            waiting = daemon.process("hatchd: front").pid
+            wait_until("the front to wait for something to do", lambda: in_system_call(waiting))
+            front = Captured(waiting)
             try:
                 # The filter.
                 assert front.call("kill", same.pid, 9) == "EPERM"

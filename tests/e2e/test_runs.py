@@ -123,6 +123,7 @@ def test_killed_at_any_moment_history_is_whole(demo, marks):
             for worker in workers:
                 worker.start()
             time.sleep(chance.uniform(0.05, 1.0))
+            wait_until("somebody to have been answered so far", lambda: answered)
             kill(daemon)
             stop.set()
             for worker in workers:
@@ -219,10 +220,11 @@ def test_a_disk_that_is_really_full(demo, marks, tmpfs):
         assert answer.status == 507 and answer.json()["code"] == "no-space", answer
         run = answer.json()["run"]
         assert run["state"] == "failed" and run["artifacts"] == [] and answer.json()["remedy"], run
-        assert shutil.disk_usage(tmpfs).free > 8 * 1024 * 1024, "the half file is gone"
+        # The room is free once the run's process, which holds the file open, has ended.
+        wait_until("the half file to be gone", lambda: shutil.disk_usage(tmpfs).free > 8 * 1024 * 1024)
 
         # One that began while there was room, and whose end finds none.
-        late = daemon.run("files.mark", {"path": str(marks), "hold_ms": 500}, {"Prefer": "respond-async"}).json()["id"]
+        late = daemon.run("files.mark", {"path": str(marks), "hold_ms": 3000}, {"Prefer": "respond-async"}).json()["id"]
         wait_until("it to do its work", lambda: marks.read_text() == "mark\n")
         filler = fill(tmpfs)
         looked = daemon.run("stack.dump")

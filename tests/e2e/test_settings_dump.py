@@ -145,20 +145,21 @@ def test_a_library_that_an_upgrade_replaced_asks_for_a_restart(shop):
     assert entry["restart_needed"] and entry["deleted"] and "replaced on disk" in found["verdict"]
 
 
-def test_what_has_changed_since_an_earlier_run(shop):
-    first = dump(shop, values=True).json()["id"]
-    unchanged = result(shop, values=True, diff=first)
-    assert unchanged["changes"] == [] and "0 changes" in unchanged["verdict"]
-    with socket.create_connection(("127.0.0.1", shop.shop.port)):
-        wait_until("the connection in the queue", lambda: result(shop)["sockets"][0].get("receive_queue") == 2)
-        changed = result(shop, values=True, diff=first)
-    assert [change["name"].split(".")[0] for change in changed["changes"]] == ["sockets"]
-    assert "1 to receive" in changed["changes"][0]["was"] and "2 to receive" in changed["changes"][0]["now"]
+def test_what_has_changed_since_an_earlier_run():
+    with target() as program, daemon_for(program.pid) as daemon:
+        first = dump(daemon, values=True).json()["id"]
+        unchanged = result(daemon, values=True, diff=first)
+        assert unchanged["changes"] == [] and "0 changes" in unchanged["verdict"]
+        with socket.create_connection(("127.0.0.1", program.port)):
+            wait_until("the connection in the queue", lambda: result(daemon)["sockets"][0].get("receive_queue") == 2)
+            changed = result(daemon, values=True, diff=first)
+        assert [change["name"].split(".")[0] for change in changed["changes"]] == ["sockets"]
+        assert "1 to receive" in changed["changes"][0]["was"] and "2 to receive" in changed["changes"][0]["now"]
 
-    refused = dump(shop, diff="01J0000000000000000000000Z")
-    assert refused.status == 424
-    assert "no dump of run 01J0000000000000000000000Z is kept" in refused.text
-    assert dump(shop, diff="../../etc/passwd").status == 422
+        refused = dump(daemon, diff="01J0000000000000000000000Z")
+        assert refused.status == 424
+        assert "no dump of run 01J0000000000000000000000Z is kept" in refused.text
+        assert dump(daemon, diff="../../etc/passwd").status == 422
 
 
 def test_what_is_different_in_another_target(shop):
@@ -247,7 +248,7 @@ def test_reveal_is_for_admins_goes_into_an_artifact_and_into_the_audit(shop):
     assert json.loads(shop.get(path).body) == {"DB_PASSWORD": SECRET}
     for role, status in (("viewer", 403), ("admin", 200)):
         assert shop.get(path, headers={"Authorization": f"Bearer {TOKEN}-{role}"}, tcp=True).status == status
-    [begun] = shop.get(f"/v1/audit?run={run['id']}&event=begin").json()["audit"]
+    [begun] = wait_until("the audit to have it", lambda: shop.get(f"/v1/audit?run={run['id']}&event=begin").json()["audit"])
     assert begun["params"]["reveal"] == ["DB_PASSWORD", "NOT_SET"] and begun["caller"]["name"] == "admin", begun
 
 
