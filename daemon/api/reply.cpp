@@ -19,6 +19,12 @@ std::string summary(const runs::Run& run) {
   return hatch::printable(text, true) + "\n";
 }
 
+Result<std::string> laid_out(const runs::Run& run, const std::string& result, unsigned indent) {
+  auto text = runs::to_text(run, result, indent);
+  if (!text) return refuse("internal", "result.json cannot be read: " + text.error().detail);
+  return text;
+}
+
 // A result that cannot be read is a problem of its own: null would say that there was none.
 boost::asio::awaitable<Result<std::string>> as_json(Api& api, const runs::Run& run, unsigned indent) {
   std::string result;
@@ -27,8 +33,8 @@ boost::asio::awaitable<Result<std::string>> as_json(Api& api, const runs::Run& r
     if (!text) co_return text;
     result = std::move(*text);
   }
-  if (result.size() < large) co_return runs::to_text(run, result, indent);
-  auto work = [run, result = std::move(result), indent] { return runs::to_text(run, result, indent); };
+  if (result.size() < large) co_return laid_out(run, result, indent);
+  auto work = [run, result = std::move(result), indent] { return laid_out(run, result, indent); };
   co_return co_await api.pool.run(std::move(work));
 }
 

@@ -14,10 +14,16 @@
 namespace hatchd {
 
 Result<std::string> read_all(int fd, std::size_t max) {
+  constexpr std::size_t least = 16 * 1024;
   std::string content;
-  for (;;) {
+  // A file that says how long it is is read in one piece, with room for the read that finds its end.
+  struct stat info {};
+  const bool says = ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0;
+  std::size_t piece = std::max(least, says ? std::min(static_cast<std::size_t>(info.st_size), max) : 0);
+  content.reserve(piece + least);
+  for (;; piece = least) {
     const std::size_t had = content.size();
-    content.resize(had + 16 * 1024);
+    content.resize(had + piece);
     const ssize_t n = ::read(fd, content.data() + had, content.size() - had);
     content.resize(had + (n > 0 ? static_cast<std::size_t>(n) : 0));
     if (n < 0 && errno == EINTR) continue;

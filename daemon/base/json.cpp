@@ -93,7 +93,9 @@ namespace {
 void append_string(std::string& out, std::string_view text) {
   const std::size_t begin = out.size();
   hatch::append_quoted(out, text);
-  if (out.find_first_of("\x7F\xC2\xD8\xE2", begin) == out.npos) return;  // the first bytes of all of those
+  const bool plain =
+      std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x7F; });
+  if (plain || out.find_first_of("\x7F\xC2\xD8\xE2", begin) == out.npos) return;  // the first bytes of all of those
   const std::string quoted = out.substr(begin);
   out.resize(begin);
   for (std::size_t at = 0; at < quoted.size();) {
@@ -119,6 +121,9 @@ class Layout {
 
   explicit Layout(unsigned indent, Form form = Form::lines, std::size_t max = unbounded)
       : compact_(form == Form::compact), max_(max), base_(indent) {}
+
+  // So much is likely to come.
+  void expect(std::size_t bytes) { out_.reserve(bytes); }
 
   // Too long: what comes from here on is not written.
   bool over() const { return out_.size() > max_; }
@@ -147,15 +152,14 @@ class Layout {
   void scalar(std::string_view text) {
     if (over()) return;
     before_value();
-    if (!levels_.empty() && !levels_.back().object && !levels_.back().lines &&
-        out_.size() + text.size() - levels_.back().begin > max_line)
-      spread(levels_.back());
     out_ += text;
+    after_scalar();
   }
   void text(std::string_view value) {
-    std::string quoted;
-    append_string(quoted, value);
-    scalar(quoted);
+    if (over()) return;
+    before_value();
+    append_string(out_, value);
+    after_scalar();
   }
   std::string take() { return std::move(out_); }
 
@@ -184,6 +188,11 @@ class Layout {
       if (!compact_) level.elements.push_back(out_.size());
     }
     ++level.count;
+  }
+  void after_scalar() {
+    if (levels_.empty()) return;
+    Level& level = levels_.back();
+    if (!level.object && out_.size() - level.begin > max_line) spread(level);
   }
   // Turns the compact array at the end of the text into one with an element a line.
   void spread(Level& level) {
@@ -240,6 +249,11 @@ struct Relay {
   Layout layout;
   std::string pieces;  // of a key, string or number that comes in parts
 
+  // With the last part of it.
+  std::string_view whole(json::string_view part) {
+    return pieces.empty() ? std::string_view(part.data(), part.size()) : std::string_view(pieces += part);
+  }
+
   bool on_document_begin(json::error_code&) { return true; }
   bool on_document_end(json::error_code&) { return true; }
   bool on_object_begin(json::error_code&) { return layout.begin(true), true; }
@@ -248,17 +262,17 @@ struct Relay {
   bool on_array_end(std::size_t, json::error_code&) { return layout.end(), true; }
   bool on_key_part(json::string_view part, std::size_t, json::error_code&) { return pieces += part, true; }
   bool on_key(json::string_view part, std::size_t, json::error_code&) {
-    layout.key(pieces += part);
+    layout.key(whole(part));
     return pieces.clear(), true;
   }
   bool on_string_part(json::string_view part, std::size_t, json::error_code&) { return pieces += part, true; }
   bool on_string(json::string_view part, std::size_t, json::error_code&) {
-    layout.text(pieces += part);
+    layout.text(whole(part));
     return pieces.clear(), true;
   }
   bool on_number_part(json::string_view part, json::error_code&) { return pieces += part, true; }
   bool number(json::string_view part) {
-    layout.scalar(pieces += part);
+    layout.scalar(whole(part));
     return pieces.clear(), true;
   }
   bool on_int64(std::int64_t, json::string_view part, json::error_code&) { return number(part); }
@@ -274,7 +288,10 @@ struct Relay {
 // than its separators and escapes: indentation, at a great depth, is most of such a text and helps nobody to read it.
 Result<std::string> lay_out(std::string_view text, unsigned indent, std::string_view code, Layout::Form form,
                             std::size_t max) {
-  json::basic_parser<Relay> parser(json::parse_options{}, indent, form, max);
+  json::parse_options options;
+  options.max_depth = 128;  // of what was checked before (link::verdict_of), with a run and a problem around it
+  json::basic_parser<Relay> parser(options, indent, form, max);
+  parser.handler().layout.expect(2 * text.size());
   json::error_code error;
   const std::size_t read = parser.write_some(false, text.data(), text.size(), error);
   if (!error && text.find_first_not_of(" \t\r\n", read) != std::string_view::npos) error = json::error::extra_data;

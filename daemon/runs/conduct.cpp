@@ -74,28 +74,20 @@ struct Answer {
   std::string verdict;
   bool has_result = false;
   std::uint64_t bytes = 0;
-  std::optional<Problem> invalid;
 };
 
 Answer answer_of(link::Outcome& outcome) {
   Answer answer;
   if (!outcome.result().empty()) {
-    // Untrusted text: what does not parse is no result. At indent 1 it is ready to stand in the run.
-    auto text = pretty_text(outcome.result(), 1, "run-failed");
-    if (text) {
-      answer.bytes += text->size();
-      answer.files["result.json"] = std::move(*text);
-      answer.has_result = true;
-      answer.verdict = hatch::printable(outcome.verdict().substr(0, 1000), true);
-    } else {
-      answer.invalid = Problem{"run-failed", "the plugin returned an invalid result: " + text.error().detail};
-    }
+    answer.bytes += outcome.result().size();
+    answer.files["result.json"] = std::move(outcome.result());
+    answer.has_result = true;
+    answer.verdict = hatch::printable(outcome.verdict().substr(0, 1000), true);
   }
   for (auto& [name, text] : outcome.renderings()) {
     if (!is_rendering_name(name) || answer.bytes + text.size() > max_rendering_total) continue;
-    std::string shown = hatch::printable(text, true);  // it goes to terminals as it is stored
-    answer.bytes += shown.size();
-    answer.files[rendering_file(name)] = std::move(shown);
+    answer.bytes += text.size();
+    answer.files[rendering_file(name)] = std::move(text);
     answer.renderings.push_back(name);
   }
   return answer;
@@ -295,24 +287,14 @@ asio::awaitable<void> Runner::conclude(LivePtr live) {
     live->outcome.plugin_gone("which did not answer in time");
   }
 
-  // The run no longer speaks: the outcome is ours alone, and a large result is laid out and written on the pool.
-  Answer answer;
-  if (live->outcome.result().size() <= link::Outcome::max_inline) {
-    answer = answer_of(live->outcome);
-  } else {
-    auto lay_out = [live] { return answer_of(live->outcome); };
-    answer = co_await pool_.run(std::move(lay_out));
-  }
+  State state = state_of(live->outcome.state());
+  std::optional<Problem> problem = live->outcome.problem();
+  // The run no longer speaks: the outcome is ours alone.
+  Answer answer = answer_of(live->outcome);
   run.paused_us = live->outcome.longest_pause_us();
   run.has_result = answer.has_result;
   run.verdict = answer.verdict;
   run.renderings = answer.renderings;
-  State state = state_of(live->outcome.state());
-  std::optional<Problem> problem = live->outcome.problem();
-  if (answer.invalid && state == State::succeeded) {
-    state = State::failed;
-    problem = std::move(answer.invalid);
-  }
   // The disk was too full for what it wanted to leave: that, and not what the hatch made of it, is what happened.
   const bool ended_for_it = state == State::failed || (state == State::cancelled && live->stopped_for_space);
   if (live->no_space && ended_for_it && problem) {

@@ -1,6 +1,6 @@
 // Runs on disk: a folder for each in the runs directory, named by the run's ULID.
 //
-//   run.json         the record          result.json      the result, pretty at indent 1, ready to stand in the run
+//   run.json         the record          result.json      the result, as the hatch wrote it
 //   result.txt       its text            rendering.NAME   other renderings
 //   events           what it told (journal.hpp)
 //   artifacts/N      files of the run, named by number

@@ -179,32 +179,29 @@ json::object to_json(const Run& run) {
   return object;
 }
 
-std::string to_text(const Run& run, std::string_view result, unsigned indent) {
+Result<std::string> to_text(const Run& run, std::string_view result, unsigned indent) {
+  Result<std::string> laid_out = std::string("null");
+  if (!result.empty()) laid_out = pretty_text(result, indent + 1, "internal");
+  if (!laid_out) return laid_out;
   const std::string inner = "\n" + std::string(2 * (indent + 1), ' ');
-  std::string text = "{";
-  bool first = true;
+  // What stands around it is put around it in place: a result may have many megabytes.
+  std::string before = "{", behind;
+  std::string* text = &before;
   const auto member = [&](std::string_view name) -> std::string& {
-    if (!std::exchange(first, false)) text += ',';
-    return ((text += inner) += '"').append(name).append("\": ");
+    if (*text != "{") *text += ',';
+    return ((*text += inner) += '"').append(name).append("\": ");
   };
   const json::object object = to_json(run);
   for (const auto& [name, value] : object) {
     if (name == "error") {  // the result stands before it
-      std::string& out = member("result");
-      if (result.empty()) {
-        out += "null";
-      } else if (indent == 0) {
-        out += result;
-      } else {  // JSON strings hold no raw newline, so every newline is one of the layout
-        for (const char c : result) {
-          out += c;
-          if (c == '\n') out.append(2 * indent, ' ');
-        }
-      }
+      member("result");
+      text = &behind;
     }
     member(std::string_view(name.data(), name.size())) += pretty(value, indent + 1);
   }
-  return text.append("\n").append(2 * indent, ' ').append("}");
+  laid_out->insert(0, before);
+  laid_out->append(behind).append("\n").append(2 * indent, ' ').append("}");
+  return laid_out;
 }
 
 bool is_artifact_name(std::string_view name) {

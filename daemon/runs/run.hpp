@@ -94,9 +94,9 @@ Result<Run> from_record(const boost::json::object& record);
 
 // The run as a client sees it, without its result.
 boost::json::object to_json(const Run& run);
-// The same as pretty text with `result` (pretty JSON at indent 1, "" for none) in its place. `indent`: how deep the
-// run stands in the text around it.
-std::string to_text(const Run& run, std::string_view result, unsigned indent = 0);
+// The same as pretty text with `result` (JSON, "" for none) in its place; refused where that is no JSON. `indent`: how
+// deep the run stands in the text around it.
+Result<std::string> to_text(const Run& run, std::string_view result, unsigned indent = 0);
 
 // May an artifact or a rendering be called so?
 bool is_artifact_name(std::string_view name);
