@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 
-from harness import AM_ROOT, BUILD, HATCHCTL, HATCHD, ROOT, SANITIZED, Demo
+from harness import AM_ROOT, BUILD, HATCHCTL, HATCHD, ROOT, SANITIZED, Demo, wait_until
 
 pytestmark = [
     pytest.mark.skipif(not AM_ROOT, reason="a root of its own takes root"),
@@ -163,7 +163,7 @@ def test_install_use_upgrade_and_purge(packages, root, tmp_path):
         assert "accept_orders" in call(*operator("run", "stack.dump"))
         strange = subprocess.run(operator("run", "stack.dump", user="e2e-stranger"), capture_output=True, text=True, timeout=60, check=False)
         assert strange.returncode in (3, 4) and strange.stdout == "", strange
-        assert "e2e-operator" in root.run("hatchctl", "audit")
+        wait_until("the audit to have it", lambda: "e2e-operator" in root.run("hatchctl", "audit"))
 
         # -- reload
         root.put("/etc/hatchd/hatchd.json.d/20-e2e.json", json.dumps({"targets": {"second": {"pid": demo.pid}}}))

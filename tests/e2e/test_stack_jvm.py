@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from harness import AM_ROOT, ROOT, Daemon, Program, assert_untouched, open_to_all, wait_until
+from harness import AM_ROOT, ROOT, Daemon, Program, assert_untouched, open_to_all, thread_states, wait_until
 
 pytestmark = pytest.mark.skipif(not shutil.which("javac"), reason="takes a JDK")
 AS_TARGET = {"plugins": {"stack": {"capabilities": ["setuid", "setgid"]}}}
@@ -190,6 +190,7 @@ def test_a_stopped_vm_stays_stopped_and_gives_native_stacks(classes):
     with Jvm(classes) as private, Daemon(private.pid, AS_TARGET) as daemon:
         os.kill(private.pid, signal.SIGSTOP)
         try:
+            wait_until("it to be stopped", lambda: {state for _, state, _ in thread_states(private.pid).values()} == {"T"})
             result = dump(daemon, act=True)["result"]
             assert result["mode"] == "native" and "stopped" in result["verdict"]
             assert pathlib.Path(f"/proc/{private.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
