@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include <atomic>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -21,13 +22,24 @@ namespace asio = boost::asio;
 
 namespace {
 
-// "/slow" takes 300 ms, "/never" never ends by itself.
+std::atomic<int> at_work{0};  // requests that took a while and that nobody has waited for yet
+
+// "/slow" takes a second, "/never" never ends by itself.
 asio::awaitable<Response> answer(const Request& request) {
   if (request.path != "/") {
-    asio::steady_timer timer(co_await asio::this_coro::executor, request.path == "/never" ? 1h : 300ms);
+    ++at_work;
+    asio::steady_timer timer(co_await asio::this_coro::executor, request.path == "/never" ? 1h : 1s);
     co_await timer.async_wait(asio::use_awaitable);
   }
   co_return text_response(200, request.path);
+}
+
+// Waits until so many more requests have been read and are at work.
+bool are_at_work(int requests) {
+  for (const auto end = Clock::now() + 20s; at_work < requests; std::this_thread::sleep_for(1ms))
+    if (Clock::now() > end) return false;
+  at_work -= requests;
+  return true;
 }
 
 double cpu_seconds() {
@@ -66,8 +78,7 @@ TEST_CASE("where nobody is idle, a newcomer gets a 503 and its reason") {
   Client one = server.tcp(), two = server.tcp();
   one.get("/never");
   two.get("/never");
-  CHECK(server.becomes(2));
-  std::this_thread::sleep_for(30ms);  // until their requests are read
+  CHECK(are_at_work(2));
   Client three = server.tcp();
   const Reply reply = three.get("/v1/x").read();
   CHECK(reply.status == 503);
@@ -86,8 +97,7 @@ TEST_CASE("so many refusals are bounded too") {
   Server server(answer, limits);
   Client busy = server.tcp();
   busy.get("/never");
-  CHECK(server.becomes(1));
-  std::this_thread::sleep_for(30ms);  // until their requests are read
+  CHECK(are_at_work(1));
   std::vector<Client> crowd;
   for (int i = 0; i < 200; ++i) crowd.push_back(server.tcp());
   CHECK(server.becomes(1 + 64));
@@ -102,8 +112,7 @@ TEST_CASE("one address cannot take every place") {
   Client one = server.tcp(), two = server.tcp();
   one.get("/never");
   two.get("/never");
-  CHECK(server.becomes(2));
-  std::this_thread::sleep_for(30ms);  // until their requests are read
+  CHECK(are_at_work(2));
   CHECK(server.tcp().get("/").read().status == 503);
   CHECK(server.local().get("/").read().status == 200);  // its source is a user
 }
@@ -114,7 +123,7 @@ TEST_CASE("connections that say nothing, or half a header, make room for one tha
   Server server(answer, limits);
   Client busy = server.tcp();
   busy.get("/slow");
-  std::this_thread::sleep_for(20ms);
+  CHECK(are_at_work(1));
   Client silent = server.local(), half = server.tcp();
   half.send("GET / HT");
   Client idle = server.tcp();
@@ -123,17 +132,18 @@ TEST_CASE("connections that say nothing, or half a header, make room for one tha
 
   Client one = server.tcp();
   CHECK(one.get("/slow").read().status == 200);
+  CHECK(are_at_work(1));
   CHECK(idle.closes());  // although it is the youngest
   CHECK(busy.read().status == 200);
   one.get("/never");
   busy.get("/never");
-  std::this_thread::sleep_for(20ms);
+  CHECK(are_at_work(2));
   Client two = server.tcp(), three = server.tcp();
   two.get("/never");
   three.get("/never");
   CHECK(silent.closes());
   CHECK(half.closes());
-  std::this_thread::sleep_for(20ms);
+  CHECK(are_at_work(2));
   CHECK(server.tcp().get("/").read().status == 503);
   // Only root gets into a house where all are at work.
   CHECK(server.local().get("/").read().status == (::geteuid() == 0 ? 200 : 503));
@@ -156,7 +166,7 @@ TEST_CASE("a body that does not come makes room, after those who have not even a
     busy.push_back(server.tcp());
     busy.back().get("/never");
     CHECK(evicted->closes());
-    std::this_thread::sleep_for(20ms);  // until the request is read
+    CHECK(are_at_work(1));
   }
   CHECK(server.tcp().get("/").read().status == 503);
 }
@@ -170,8 +180,7 @@ TEST_CASE("no source holds more than what is left for the others, and a few plac
     streams.push_back(server.tcp());
     streams.back().get("/never");
   }
-  CHECK(server.becomes(20));
-  std::this_thread::sleep_for(50ms);  // until their requests are read
+  CHECK(are_at_work(20));
   CHECK(server.tcp().get("/").read().status == 503);
   std::vector<Client> others;
   for (int i = 0; i < 8; ++i) {
@@ -237,10 +246,10 @@ TEST_CASE("an orderly stop: idle ones at once, running ones finish, new requests
   running.get("/slow");
   pipelining.get("/slow").get("/");
   CHECK(server.becomes(4));
-  std::this_thread::sleep_for(30ms);
+  CHECK(are_at_work(2));
 
-  auto done = server.stop(5s);
-  CHECK(idle.closes(200ms));
+  auto done = server.stop(30s);
+  CHECK(idle.closes(10s));
   CHECK_THROWS_AS(server.tcp(), std::runtime_error);
   const Reply refused = fresh.get("/").read();  // was accepted before the stop
   CHECK(refused.status == 503);
@@ -252,7 +261,7 @@ TEST_CASE("an orderly stop: idle ones at once, running ones finish, new requests
   CHECK(pipelining.read().status == 200);
   CHECK(pipelining.closes());
   for (Client* client : {&fresh, &running, &pipelining}) client->close();
-  CHECK(done.wait_for(3s) == std::future_status::ready);
+  CHECK(done.wait_for(10s) == std::future_status::ready);
   CHECK(server.connections() == 0);
 }
 
@@ -260,18 +269,17 @@ TEST_CASE("what does not end within the grace is cut off") {
   Server server(answer);
   Client stubborn = server.tcp();
   stubborn.get("/never");
-  CHECK(server.becomes(1));
-  std::this_thread::sleep_for(20ms);
-  auto done = server.stop(150ms);
+  CHECK(are_at_work(1));
+  auto done = server.stop(1s);
   CHECK(done.wait_for(50ms) == std::future_status::timeout);
-  CHECK(done.wait_for(3s) == std::future_status::ready);
+  CHECK(done.wait_for(20s) == std::future_status::ready);
   CHECK(stubborn.closes());
   CHECK(server.becomes(0));
 }
 
 TEST_CASE("a stop with nobody there is done at once") {
   Server server(answer);
-  CHECK(server.stop(10s).wait_for(2s) == std::future_status::ready);
+  CHECK(server.stop(1h).wait_for(20s) == std::future_status::ready);
 }
 
 TEST_CASE("the kernel says who is at the other end of a Unix socket") {

@@ -39,7 +39,7 @@ struct Reply {
 class Client {
  public:
   explicit Client(int fd) : fd_(fd) {
-    const timeval patience{10, 0};
+    const timeval patience{20, 0};
     ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   }
@@ -111,7 +111,7 @@ class Client {
   }
 
   // Does the server close, without another byte, within its time?
-  bool closes(std::chrono::milliseconds within = 5s) {
+  bool closes(std::chrono::milliseconds within = 20s) {
     pollfd wait{fd_.get(), POLLIN, 0};
     char byte;
     return in_.empty() && ::poll(&wait, 1, static_cast<int>(within.count())) == 1 &&
@@ -182,7 +182,7 @@ class Server {
   void read_files_by(ReadFile read) {
     on_loop([&] { listener_->read_files_by(std::move(read)); });
   }
-  bool becomes(std::size_t connections, std::chrono::milliseconds within = 5s) {
+  bool becomes(std::size_t connections, std::chrono::milliseconds within = 20s) {
     const auto end = Clock::now() + within;
     while (this->connections() != connections) {
       if (Clock::now() > end) return false;
@@ -190,6 +190,8 @@ class Server {
     }
     return true;
   }
+  // What came before is read: one thread serves all in turn.
+  bool has_caught_up() { return local().get("/").read().status == 200; }
   std::future<void> stop(std::chrono::milliseconds grace) {
     auto done = std::make_shared<std::promise<void>>();
     auto result = done->get_future();

@@ -185,7 +185,7 @@ TEST_CASE("bodies under way together have a bound") {
   Server server(echo, limits);
   Client first = server.tcp(), second = server.tcp();
   first.send(post("Content-Length: 800\r\n", std::string(799, 'a')));
-  std::this_thread::sleep_for(50ms);
+  CHECK(server.has_caught_up());
   const Reply refused = second.send(post("Content-Length: 800\r\n", std::string(800, 'b'))).read();
   CHECK(refused.status == 503);
   CHECK(refused.headers.contains("retry-after"));
@@ -203,12 +203,12 @@ TEST_CASE("bodies that are only announced hold nothing, and one source holds its
     silent.push_back(server.tcp());
     silent.back().send(post(i % 2 ? "Transfer-Encoding: chunked\r\n" : "Content-Length: 900\r\n"));
   }
-  std::this_thread::sleep_for(50ms);
+  CHECK(server.has_caught_up());
   const std::string nine_hundred = post("Content-Length: 900\r\n", std::string(900, 'b'));
   CHECK(server.tcp().send(nine_hundred).read().status == 200);
 
   silent[0].send(std::string(899, 'a'));
-  std::this_thread::sleep_for(50ms);
+  CHECK(server.has_caught_up());
   CHECK(server.tcp().send(nine_hundred).read().status == 503);
   CHECK(server.local().send(nine_hundred).read().status == 200);
   CHECK(silent[0].send("a").read().status == 200);
@@ -261,19 +261,19 @@ TEST_CASE("slow clients are ended by the whole message's time, however they drip
   Server server(echo, limits);
 
   Client silent = server.tcp();
-  CHECK(silent.closes(2s));
+  CHECK(silent.closes());
 
   Client dripping = server.tcp();
   const auto began = Clock::now();
   std::thread drip([fd = dripping.fd()] {
-    for (int i = 0; i < 100; ++i) {
+    for (int i = 0; i < 1000; ++i) {  // ten seconds, or until it is ended
       if (::send(fd, "G", 1, MSG_NOSIGNAL) != 1) break;
       std::this_thread::sleep_for(10ms);
     }
   });
   const Reply late = dripping.read();
   CHECK(late.status == 400);
-  CHECK(Clock::now() - began < 800ms);
+  CHECK(Clock::now() - began < 5s);
   drip.join();
 
   Client body = server.tcp();
@@ -281,13 +281,13 @@ TEST_CASE("slow clients are ended by the whole message's time, however they drip
 
   Client kept = server.tcp();
   CHECK(kept.get("/").read().status == 200);
-  CHECK(kept.closes(2s));
+  CHECK(kept.closes());
   CHECK(server.becomes(0));
 }
 
 TEST_CASE("a client that does not read is ended, one that reads slowly is not") {
   Limits limits;
-  limits.write_time = 300ms;
+  limits.write_time = 1s;
   Server server(
       [](const Request&) -> asio::awaitable<Response> { co_return text_response(200, std::string(20'000'000, 'a')); },
       limits);
@@ -450,7 +450,7 @@ TEST_CASE("a handler can ask whether its client is still there, and pipelined by
   Server server([&](const Request& request) -> asio::awaitable<Response> {
     if (request.path != "/wait") co_return text_response(200, "next");
     asked = true;
-    for (int i = 0; i < 100 && !gone; ++i) {
+    for (int i = 0; i < 1000 && !gone; ++i) {
       co_await pause_for(10ms);
       gone = request.gone();
       if (request.query_value("once")) break;
@@ -469,7 +469,7 @@ TEST_CASE("a handler can ask whether its client is still there, and pipelined by
     leaving.get("/wait").get("/next");  // bytes that are never read must not hide that the client left
     while (!asked) std::this_thread::sleep_for(1ms);
     leaving.close();
-    const auto end = Clock::now() + 3s;
+    const auto end = Clock::now() + 20s;
     while (!gone && Clock::now() < end) std::this_thread::sleep_for(5ms);
     CHECK(gone);
   }

@@ -80,7 +80,7 @@ TEST_CASE("names of functions, files and modules are hostile too") {
 
 TEST_CASE("a thread that has overwritten its stack is read as far as it makes sense") {
   const Child child = fork_child([](const auto& ready) { overwrite_own_stack(ready); });
-  std::this_thread::sleep_for(20ms);
+  REQUIRE(eventually([&] { return dump(child.pid()).digest.processes[0].threads[0].truncated; }));
   const Dump result = dump(child.pid());
   REQUIRE(result.process().threads.size() == 1);
   CHECK(result.process().threads[0].registers);
@@ -107,7 +107,7 @@ TEST_CASE("a chain of frame pointers that leads back to itself ends") {
     ready();
     reinterpret_cast<void (*)(Loop*)>(page)(&first);
   });
-  std::this_thread::sleep_for(20ms);
+  REQUIRE(eventually([&] { return dump(child.pid()).digest.processes[0].threads[0].truncated; }));
   const Dump result = dump(child.pid());
   CHECK(result.frames(0).size() <= 8);
   CHECK(result.frames(0).at(0).function.empty());
@@ -182,7 +182,7 @@ TEST_CASE("a short name that stands for an endless one is shown as it is") {
   CHECK(stack::demangle(symbol).size() <= stack::demangled_limit + 64);
   CHECK(stack::demangle("_Z" + std::string(1'000'000, 'P')).size() <= stack::demangled_limit);
   CHECK(stack::demangle("_R" + std::string(4000, 'B')).size() <= stack::demangled_limit + 64);
-  CHECK(std::chrono::steady_clock::now() - begin < 2s);
+  CHECK(std::chrono::steady_clock::now() - begin < 20s);  // and not for ever
 }
 
 TEST_CASE("maps are parsed, broken lines skipped") {

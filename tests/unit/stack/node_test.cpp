@@ -192,7 +192,7 @@ TEST_CASE("what a process does on a signal is asked of a thread that sleeps, and
   CHECK(action->handler == 0);
   CHECK(hold.begun == hold.ended);
 #endif
-  CHECK(stack_test::is_left_alone(child.pid()));
+  CHECK(stack_test::eventually([&] { return stack_test::is_left_alone(child.pid()); }));
   CHECK(::kill(child.pid(), 0) == 0);
 }
 

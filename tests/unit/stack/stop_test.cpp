@@ -95,7 +95,6 @@ TEST_CASE("when the dumping process is killed in the middle, the target goes on 
   const Child tracer = fork_child([&](const auto& ready) {
     TestHold hold;
     hold.on_check = [&](int) {  // all threads have been told to stop
-      std::this_thread::sleep_for(50ms);
       ready();
       for (;;) ::pause();
       return false;
@@ -105,7 +104,7 @@ TEST_CASE("when the dumping process is killed in the middle, the target goes on 
     stack::gather({Handles{demo.pid()}.process()}, options, hold);
   });
   CHECK(status(demo.pid(), demo.pid(), "TracerPid") != "0");
-  CHECK(status(demo.pid(), demo.pid(), "State").starts_with("t"));
+  CHECK(eventually([&] { return status(demo.pid(), demo.pid(), "State").starts_with("t"); }));
   ::kill(tracer.pid(), SIGKILL);
   CHECK(eventually([&] { return is_left_alone(demo.pid()); }));
   CHECK(demo.report().find("eintr") != std::string::npos);
@@ -294,7 +293,7 @@ TEST_CASE("a parent in vfork cannot be stopped: its thread says why, and shows w
     const pid_t inner = ::vfork();
     if (inner == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      ::sleep(3);
+      ::sleep(5);
       ::_exit(0);
     }
     for (;;) ::pause();

@@ -45,9 +45,9 @@ struct TestHold : stack::Hold {
   int begun = 0, ended = 0, checks = 0;
 };
 
-// Asks until it is so, for at most ten seconds.
+// Asks until it is so, for at most a minute.
 inline bool eventually(const std::function<bool()>& condition) {
-  for (const auto end = std::chrono::steady_clock::now() + 10s; std::chrono::steady_clock::now() < end;) {
+  for (const auto end = std::chrono::steady_clock::now() + 60s; std::chrono::steady_clock::now() < end;) {
     if (condition()) return true;
     std::this_thread::sleep_for(5ms);
   }

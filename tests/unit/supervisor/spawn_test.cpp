@@ -28,9 +28,9 @@ TEST_CASE("a child shows its title, and its channel ends when it does") {
   auto child = supervisor::spawn("/bin/cat", "hatchd: test child");
   REQUIRE(child);
   link::Message message;
-  CHECK(child->channel.wait(message, 5000) == link::Received::ended);
+  CHECK(child->channel.wait(message, 20'000) == link::Received::ended);
   pollfd ended{child->pidfd.get(), POLLIN, 0};
-  CHECK(::poll(&ended, 1, 5000) == 1);
+  CHECK(::poll(&ended, 1, 20'000) == 1);
   int status = -1;
   CHECK(::waitpid(child->pid, &status, 0) == child->pid);
   CHECK(status == 0);

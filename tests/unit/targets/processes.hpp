@@ -82,9 +82,9 @@ inline Child exec(const std::vector<std::string>& command, uid_t as = static_cas
   return child;
 }
 
-// Waits until `ready` holds, at most five seconds.
+// Waits until `ready` holds, at most twenty seconds.
 inline bool eventually(const std::function<bool()>& ready) {
-  for (int i = 0; i < 500; ++i) {
+  for (int i = 0; i < 2000; ++i) {
     if (ready()) return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }

@@ -134,7 +134,7 @@ TEST_CASE("targets: list, open and the end of the target") {
   CHECK(code_of(ask(plugin, "open", {{"target", "it"}, {"processes", "1"}})) == "target-gone");
 
   child.end();
-  CHECK(::poll(&ended, 1, 1000) == 1);
+  CHECK(::poll(&ended, 1, 20'000) == 1);
   const link::Message gone = ask(plugin, "open", {{"target", "it"}});
   CHECK(code_of(gone) == "target-gone");
   CHECK_FALSE(text_of(*object_of(gone.body, "problem"), "remedy").empty());

@@ -20,7 +20,7 @@ struct WorkerProcess {
   ~WorkerProcess();  // kills it if it still runs
 
   // Waits up to `timeout_ms` for its end: "exit status 10", "signal 11 (SIGSEGV)"; "running" when it did not end.
-  std::string end(int timeout_ms = 5000);
+  std::string end(int timeout_ms = 20'000);
   bool alive() { return end(0) == "running"; }
 
   pid_t pid = -1;
