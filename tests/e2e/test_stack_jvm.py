@@ -188,12 +188,16 @@ def test_a_disabled_attach_mechanism_is_left_alone(classes, where):
 
 def test_a_stopped_vm_stays_stopped_and_gives_native_stacks(classes):
     with Jvm(classes) as private, Daemon(private.pid, AS_TARGET) as daemon:
+
+        def is_stopped():
+            return {state for _, state, _ in thread_states(private.pid).values()} == {"T"}
+
         os.kill(private.pid, signal.SIGSTOP)
         try:
-            wait_until("it to be stopped", lambda: {state for _, state, _ in thread_states(private.pid).values()} == {"T"})
+            wait_until("it to be stopped", is_stopped)
             result = dump(daemon, act=True)["result"]
             assert result["mode"] == "native" and "stopped" in result["verdict"]
-            assert pathlib.Path(f"/proc/{private.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+            wait_until("it to be stopped still", is_stopped)
         finally:
             os.kill(private.pid, signal.SIGCONT)
         assert_untouched(private.pid)
