@@ -88,6 +88,8 @@ UniqueFd open_module(const Process& process, const Mapping& first, const std::st
 
 std::vector<Mapping> parse_maps(std::string_view text) {
   std::vector<Mapping> all;
+  const auto lines = static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')) + 1;
+  all.reserve(std::min<std::size_t>(lines, max_mappings));
   for (std::size_t at = 0; at < text.size() && all.size() < max_mappings;) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
     if (auto mapping = parse_line(text.substr(at, end - at));

@@ -111,6 +111,14 @@ const hatch_plugin* described() { return hatch::detail::entry<Everything, Talks>
 
 }  // namespace
 
+TEST_CASE("a result says its verdict and its steps before its members, whatever was said first") {
+  hatch::Result result{"did it"};
+  result.add("count", 1).add("list", hatch::Raw{"[1,2]"}).step("look", 1.5, true);
+  CHECK(result.take_json() ==
+        R"({"verdict":"did it","steps":[{"name":"look","ms":1.5,"ok":true}],"count":1,"list":[1,2]})");
+  CHECK(hatch::Result{"nothing else"}.take_json() == R"({"verdict":"nothing else"})");
+}
+
 TEST_CASE("parameters reach the members, absent ones keep their values") {
   const auto given = hatch::testing::run<Everything>({{"text", "x\"\n"},
                                                       {"yes", false},

@@ -86,7 +86,13 @@ class Result {
   Result& partial() { return partial_ = true, *this; }
   template <class T>
   Result& add(std::string_view name, const T& value) {
-    return members_.add(name, value), *this;
+    // What may have megabytes gets room for what is yet to come: its end, and verdict and steps before it.
+    if constexpr (std::same_as<T, Raw>) members_.reserve(members_.size() + name.size() + value.text.size() + 4096);
+    if (!members_.empty()) members_ += ',';
+    append_quoted(members_, name);
+    members_ += ':';
+    detail::append_value(members_, value);
+    return *this;
   }
   // One thing that was done, in order. `ms`: how long it took.
   Result& step(std::string_view name, double ms, bool ok, std::string_view detail = {}) {
@@ -101,18 +107,18 @@ class Result {
     return renderings_.emplace_back(std::move(name), std::move(text)), *this;
   }
 
-  std::string json() const {
+  // The result's text; the members go into it, and are gone then.
+  std::string take_json() {
     Object head;
     head.add("verdict", verdict_);
     if (!hint_.empty()) head.add("hint", hint_);
     if (partial_) head.add("partial", true);
     if (!steps_.empty()) head.add("steps", steps_);
     std::string text = head.json();
-    if (!members_.empty()) {
-      text.back() = ',';
-      text += members_.json().substr(1);
-    }
-    return text;
+    if (members_.empty()) return text;
+    text.back() = ',';
+    members_.insert(0, text);
+    return std::move(members_ += '}');
   }
   const std::vector<std::pair<std::string, std::string>>& renderings() const { return renderings_; }
 
@@ -120,7 +126,7 @@ class Result {
   std::string verdict_, hint_;
   bool partial_ = false;
   Array steps_;
-  Object members_;
+  std::string members_;  // as within an object
   std::vector<std::pair<std::string, std::string>> renderings_;
 };
 
@@ -505,8 +511,8 @@ class Fill {
 
 namespace detail {
 
-inline void hand_over(hatch_run* run, const hatch_host* host, const Result& result) {
-  host->result(run, str(result.json()));
+inline void hand_over(hatch_run* run, const hatch_host* host, Result result) {
+  host->result(run, str(result.take_json()));
   for (const auto& [name, text] : result.renderings()) host->rendering(run, str(name), str(text));
 }
 
