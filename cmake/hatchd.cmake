@@ -20,7 +20,7 @@ if(HATCHD_FUZZ)
   # g++ is the compiler here: clang's opinions do not count. Its `function` check cannot cope with coroutines (LLVM 14).
   add_compile_options(-fsanitize=fuzzer-no-link -fno-sanitize=function -Wno-error)
 endif()
-add_link_options(-Wl,-z,relro,-z,now)
+add_link_options(-Wl,-z,relro,-z,now,--as-needed)
 
 # hatchd_library(NAME sources...): one folder of daemon/, target hatchd_NAME, includes written from daemon/.
 function(hatchd_library name)
