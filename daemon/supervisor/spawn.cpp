@@ -1,16 +1,16 @@
 #include "supervisor/spawn.hpp"
 
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
+#include <new>
 #include <vector>
 
 #include "link/protocol.hpp"
@@ -29,52 +29,56 @@ std::vector<std::string> child_environment() {
   return environment;
 }
 
-[[noreturn]] void become(const std::string& program, const std::string& title, int control, int failure,
-                         char* const* environment) {
-  for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+// What posix_spawn(3) does between fork and exec. It shares our memory with the child until exec: nothing is copied, which
+// would take longer than all else here.
+class Preparations {
+ public:
+  explicit Preparations(int control) {
+    check(::posix_spawn_file_actions_init(&files_));
+    check(::posix_spawnattr_init(&attributes_));
+    check(::posix_spawn_file_actions_adddup2(&files_, control, link::control_fd));
+    check(::posix_spawn_file_actions_addclosefrom_np(&files_, link::control_fd + 1));
+    check(::posix_spawn_file_actions_addopen(&files_, 0, "/dev/null", O_RDONLY, 0));
+    sigset_t all, none;
+    sigfillset(&all);
+    sigemptyset(&none);
+    check(::posix_spawnattr_setsigdefault(&attributes_, &all));
+    check(::posix_spawnattr_setsigmask(&attributes_, &none));
+    check(::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK));
+  }
+  ~Preparations() {
+    ::posix_spawn_file_actions_destroy(&files_);
+    ::posix_spawnattr_destroy(&attributes_);
+  }
+  Preparations(const Preparations&) = delete;
 
-  // `failure` moves above the control descriptor first, so that placing that one cannot overwrite it.
-  const int report = ::fcntl(failure, F_DUPFD_CLOEXEC, link::control_fd + 1);
-  const int null = ::open("/dev/null", O_RDONLY);
-  if (null > 0) ::dup2(null, 0);
-  if (control == link::control_fd)
-    ::fcntl(control, F_SETFD, 0);
-  else
-    ::dup2(control, link::control_fd);
-  ::close_range(link::control_fd + 1, ~0u, CLOSE_RANGE_CLOEXEC);
-  char* const argv[] = {const_cast<char*>(title.c_str()), nullptr};
-  ::execve(program.c_str(), argv, environment);
-  const int error = errno;
-  (void)!::write(report, &error, sizeof error);
-  ::_exit(127);
-}
+  const posix_spawn_file_actions_t* files() const { return &files_; }
+  const posix_spawnattr_t* attributes() const { return &attributes_; }
+
+ private:
+  static void check(int error) {
+    if (error != 0) throw std::bad_alloc();  // nothing else can go wrong with these arguments
+  }
+  posix_spawn_file_actions_t files_;
+  posix_spawnattr_t attributes_;
+};
 
 }  // namespace
 
 Result<Spawned> spawn(const std::string& program, const std::string& title) {
   auto [ours, theirs] = link::Channel::pair();
-  int failure[2];
-  if (::pipe2(failure, O_CLOEXEC) != 0) return refuse("internal", "pipe: " + errno_text(errno));
-  UniqueFd failure_reader{failure[0]}, failure_writer{failure[1]};
-
   const std::vector<std::string> environment = child_environment();
-  std::vector<char*> pointers;
-  for (const std::string& variable : environment) pointers.push_back(const_cast<char*>(variable.c_str()));
-  pointers.push_back(nullptr);
+  std::vector<char*> variables;
+  for (const std::string& variable : environment) variables.push_back(const_cast<char*>(variable.c_str()));
+  variables.push_back(nullptr);
+  char* const argv[] = {const_cast<char*>(title.c_str()), nullptr};
 
-  const pid_t pid = ::fork();
-  if (pid < 0) return refuse("internal", "fork: " + errno_text(errno));
-  if (pid == 0) become(program, title, theirs.get(), failure_writer.get(), pointers.data());
+  pid_t pid = -1;
+  const Preparations prepared{theirs.get()};
+  const int error =
+      ::posix_spawn(&pid, program.c_str(), prepared.files(), prepared.attributes(), argv, variables.data());
+  if (error != 0) return refuse("internal", program + ": " + errno_text(error));
 
-  failure_writer.reset();
-  int error = 0;
-  if (::read(failure_reader.get(), &error, sizeof error) == sizeof error) {
-    ::waitpid(pid, nullptr, 0);
-    return refuse("internal", program + ": " + errno_text(error));
-  }
   Spawned child;
   child.pid = pid;
   // By number: <sys/pidfd.h> of glibc 2.36 does not declare its functions extern "C".
