@@ -118,7 +118,7 @@ int serve_front(const char* title) {
   log::start("front");
   link::Channel supervisor{UniqueFd{link::control_fd}};
   link::Message setup;
-  if (supervisor.wait(setup, 10'000) != link::Received::message || setup.type != "setup") {
+  if (supervisor.wait(setup, 60'000) != link::Received::message || setup.type != "setup") {
     std::fprintf(stderr, "%s: started by hand; run `hatchd` instead\n", title);
     return link::exit_setup;
   }

@@ -76,14 +76,17 @@ class Supervisor {
     if (!block_signals()) return 70;
     // What a run forked and its plugin process could not end any more becomes ours, and ends with end_orphans().
     ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    // Until our rights are lowered as well no process of our user may look into us.
+    if (auto done = rights::make_undumpable(); !done) return give_up(done.error());
+    // Its program is loaded, which takes as long as all that we do until it is told what to do.
+    const bool loading = launch(front_);
     if (auto done = prepare(); !done) return give_up(done.error());
     auto listeners = bind_all(service_.config.listen, std::move(systemd_.sockets()));
     if (!listeners) return give_up(listeners.error(), 69);
     listeners_ = std::move(*listeners);
     // The front answers probes, and keeps whoever asks for more waiting, while we read what plugins say of themselves.
-    // Until our rights are lowered as well we hear nothing that it says, and no process of our user may look into us.
-    if (auto done = rights::make_undumpable(); !done) return give_up(done.error());
-    start(front_);
+    // Until our rights are lowered as well we hear nothing that it says.
+    if (loading) set_up_front();
     read_plugins();
     if (const std::vector<std::string> taken = taken_places(); !taken.empty())
       return give_up(refuse("internal", told_front(taken), "hatchd check lists everything that is wrong").value(), 78);
@@ -209,6 +212,16 @@ class Supervisor {
   // ----------------------------------------------------------------------------------------------------------
 
   void start(Child& child) {
+    if (!launch(child)) return;
+    switch (child.kind) {
+      case Child::Kind::front: return set_up_front();
+      case Child::Kind::targets: return set_up_targets();
+      case Child::Kind::plugin: return set_up_plugin(child);
+    }
+  }
+
+  // Its process is there and waits to be set up; otherwise it is tried again later.
+  bool launch(Child& child) {
     child.restart.reset();
     child.started = Clock::now();
     const bool front = child.kind == Child::Kind::front;
@@ -217,14 +230,11 @@ class Supervisor {
     if (!process) {
       log::error("cannot start a process", {{"process", title}, {"why", process.error().detail}});
       if (child.kind == Child::Kind::plugin) refuse_plugin(child.name, process.error());
-      return ended_early(child);
+      ended_early(child);
+      return false;
     }
     child.process = std::move(*process);
-    switch (child.kind) {
-      case Child::Kind::front: return set_up_front();
-      case Child::Kind::targets: return set_up_targets();
-      case Child::Kind::plugin: return set_up_plugin(child);
-    }
+    return true;
   }
 
   void set_up_targets() {
