@@ -168,7 +168,7 @@ void for_each_line(int directory, const std::string& name, const std::function<v
   for (const File& file : files) {
     std::string rest;
     for (std::uint64_t at = 0; at < file.size;) {
-      const std::string piece = read_at(file.fd.get(), at, piece_size * 16);
+      const std::string piece = read_at(file.fd.get(), at, std::min<std::uint64_t>(piece_size * 16, file.size - at));
       if (piece.empty()) break;
       at += piece.size();
       rest += piece;

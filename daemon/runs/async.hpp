@@ -40,11 +40,13 @@ class Signal {
   std::vector<asio::steady_timer*> waiters_;
 };
 
-// A few threads for what blocks: the disk, and JSON of many megabytes.
+// A few threads for what blocks: the disk, and JSON of many megabytes. They begin with the first work.
 class Pool {
  public:
-  explicit Pool(std::size_t threads) : threads_(threads) {}
-  ~Pool() { threads_.join(); }
+  explicit Pool(std::size_t threads) : count_(threads) {}
+  ~Pool() {
+    if (threads_) threads_->join();
+  }
 
   // Runs `work` on a thread of the pool and resumes the caller on its own executor with what it returned.
   // Give the lambda a name before the co_await: g++ 12 copies closures and other aggregates that are temporaries of a
@@ -56,9 +58,10 @@ class Pool {
     const asio::any_io_executor home = co_await asio::this_coro::executor;
     std::conditional_t<std::is_void_v<Value>, std::monostate, std::optional<Value>> value;
     std::exception_ptr thrown;
+    if (!threads_) threads_.emplace(count_);
     // One post there and one back. The frame, and so all that is referred to here, lives until the handler has run.
     auto begin = [&](auto handler) {
-      asio::post(threads_, [&, home, handler = std::move(handler), busy = asio::make_work_guard(home)]() mutable {
+      asio::post(*threads_, [&, home, handler = std::move(handler), busy = asio::make_work_guard(home)]() mutable {
         try {
           if constexpr (std::is_void_v<Value>)
             work();
@@ -76,7 +79,8 @@ class Pool {
   }
 
  private:
-  asio::thread_pool threads_;
+  const std::size_t count_;
+  std::optional<asio::thread_pool> threads_;
 };
 
 // The receiving end of a Channel.
