@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "supervisor/spawn.hpp"
+#include "base/program.hpp"
 
 namespace hatchd {
 
@@ -13,7 +13,7 @@ namespace {
 
 // Beside an installed hatchd, or in the tree that a build folder belongs to.
 fs::path template_folder() {
-  const fs::path bin = fs::path(supervisor::own_program()).parent_path();
+  const fs::path bin = fs::path(own_program()).parent_path();
   for (const char* place : {"../share/hatchd/template", "../../../plugins/sdk/template"})
     if (const fs::path folder = (bin / place).lexically_normal(); fs::exists(folder / "CMakeLists.txt")) return folder;
   return {};

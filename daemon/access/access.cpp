@@ -1,40 +1,23 @@
 #include "access/access.hpp"
 
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-
 #include <algorithm>
 #include <cctype>
 
 #include "access/attempts.hpp"
 #include "access/names.hpp"
 #include "access/policy.hpp"
+#include "base/digest.hpp"
 
 namespace hatchd::access {
 namespace {
 
 constexpr std::size_t max_token = 512;
 
-std::string sha256_hex(std::string_view text) {
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  unsigned size = 0;
-  if (EVP_Digest(text.data(), text.size(), digest, &size, EVP_sha256(), nullptr) != 1) return {};
-  constexpr char digits[] = "0123456789abcdef";
-  std::string hex;
-  hex.reserve(size * 2);
-  for (unsigned i = 0; i < size; ++i) {
-    hex += digits[digest[i] >> 4];
-    hex += digits[digest[i] & 15];
-  }
-  return hex;
-}
-
 // Looks at every entry whatever it finds, so that time tells nothing about which one fits.
 const Resolved::Token* find_token(const Resolved& resolved, std::string_view digest) {
   const Resolved::Token* found = nullptr;
   for (const Resolved::Token& token : resolved.tokens)
-    if (digest.size() == 64 && token.sha256.size() == 64 && CRYPTO_memcmp(token.sha256.data(), digest.data(), 64) == 0)
-      found = &token;
+    if (same_secret(token.sha256, digest)) found = &token;
   return found;
 }
 
@@ -79,7 +62,7 @@ Result<Caller> caller_of(const Resolved::Token& token, const http::Peer& peer, c
 
 Result<Caller> from_token(const http::Request& request, std::string_view header, const Policy& policy) {
   const std::string_view text = bearer(header);
-  const Resolved::Token* token = text.empty() ? nullptr : find_token(*policy.resolved, sha256_hex(text));
+  const Resolved::Token* token = text.empty() ? nullptr : find_token(*policy.resolved, sha256(text));
   if (token) return caller_of(*token, request.peer, policy);
   if (policy.attempts && !policy.attempts->count(source_of(request.peer), FailedAttempts::Clock::now()))
     return refuse("rate", "too many wrong tokens from here", "wait a few seconds, then use the right token");

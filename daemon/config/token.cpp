@@ -1,7 +1,6 @@
 #include "config/token.hpp"
 
 #include <fcntl.h>
-#include <openssl/sha.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 
 #include <boost/json/value.hpp>
 
+#include "base/digest.hpp"
 #include "base/fd.hpp"
 #include "base/json.hpp"
 #include "schema/words.hpp"
@@ -32,15 +32,6 @@ std::string base64url(const unsigned char* bytes, std::size_t size) {
     for (bits += 8; bits >= 6; bits -= 6) out += digits[pending >> (bits - 6) & 63];
   }
   if (bits > 0) out += digits[pending << (6 - bits) & 63];
-  return out;
-}
-
-std::string hex_sha256(const std::string& text) {
-  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
-  ::SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
-  constexpr std::string_view digits = "0123456789abcdef";
-  std::string out;
-  for (const unsigned char byte : digest) (out += digits[byte >> 4]) += digits[byte & 15];
   return out;
 }
 
@@ -97,7 +88,7 @@ MadeToken make_token() {
     if (errno != EINTR) throw std::system_error(errno, std::generic_category(), "getrandom");
   MadeToken made;
   made.token = "hatchd_" + base64url(bytes.data(), bytes.size());
-  made.sha256 = hex_sha256(made.token);
+  made.sha256 = sha256(made.token);
   return made;
 }
 

@@ -26,6 +26,7 @@
 #include "hatch/json.hpp"
 #include "http/listener.hpp"
 #include "http/pipeline.hpp"
+#include "http/tls.hpp"
 #include "link/outcome.hpp"
 #include "link/protocol.hpp"
 #include "metrics/metrics.hpp"
@@ -544,6 +545,10 @@ int serve(link::Channel supervisor, link::Message setup) {
     supervisor.send("failed", {{"problem", to_json(problem)}});
     return link::exit_setup;
   };
+
+  // Opened like the libraries that we are linked with, before there is anything to be read. Later it may be out of reach.
+  if (object_of(setup.body, "tls"))
+    if (auto opened = http::open_tls(); !opened) return fail(opened.error());
 
   // Rights first: everything after this line runs with what strangers may get hold of.
   raise_descriptor_limit();  // A descriptor for each connection and several for each run

@@ -67,7 +67,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
         source_(source_key(peer_)),
         exchange_(std::move(exchange)),
         refuse_(refuse) {
-    if (tls) tls_.emplace(std::move(tls), socket_.native_handle());
+    if (tls) tls_ = tls->session(socket_.native_handle());
   }
 
   void start(std::function<void()> ended) override {
@@ -609,7 +609,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   bool expired_ = false;  // the deadline of the state has passed
   bool closing_ = false;  // no further byte
   const Response* sending_ = nullptr;
-  std::optional<Tls> tls_;
+  std::unique_ptr<Tls> tls_;
   bool plain_ = false;  // HTTP without TLS where TLS is spoken
   asio::posix::descriptor_base::wait_type wants_ = asio::posix::descriptor_base::wait_read;
   State state_ = State::fresh;

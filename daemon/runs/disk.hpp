@@ -23,8 +23,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/digest.hpp"
 #include "base/fd.hpp"
-#include "runs/digest.hpp"
 #include "runs/run.hpp"
 
 namespace hatchd::runs {

@@ -14,6 +14,7 @@
 
 #include "base/json.hpp"
 #include "base/log.hpp"
+#include "base/program.hpp"
 #include "base/rights.hpp"
 #include "config/read.hpp"
 #include "link/outcome.hpp"

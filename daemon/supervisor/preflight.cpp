@@ -20,8 +20,8 @@
 #include "base/fd.hpp"
 #include "base/json.hpp"
 #include "base/mask.hpp"
+#include "base/program.hpp"
 #include "supervisor/check.hpp"
-#include "supervisor/spawn.hpp"
 
 namespace hatchd::supervisor {
 

@@ -9,10 +9,10 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <filesystem>
 #include <new>
 #include <vector>
 
+#include "base/program.hpp"
 #include "link/protocol.hpp"
 
 namespace hatchd::supervisor {
@@ -92,19 +92,6 @@ Result<Spawned> spawn(const std::string& program, const std::string& title) {
   return child;
 }
 
-std::string own_program() {
-  std::error_code error;
-  return std::filesystem::read_symlink("/proc/self/exe", error).string();
-}
-
-Result<std::string> worker_program() {
-  const std::filesystem::path bin = std::filesystem::path(own_program()).parent_path();
-  for (const char* place : {"../libexec/hatchd/hatchd-worker", "../libexec/hatchd-worker"}) {
-    const auto path = (bin / place).lexically_normal();
-    if (::access(path.c_str(), X_OK) == 0) return path.string();
-  }
-  return refuse("internal", "hatchd-worker is neither in ../libexec/hatchd nor in ../libexec of " + bin.string(),
-                "install hatchd whole, or build it with ./dev build");
-}
+Result<std::string> worker_program() { return own_part("hatchd-worker"); }
 
 }  // namespace hatchd::supervisor

@@ -22,9 +22,7 @@ struct Spawned {
 // Refused when exec fails, with the reason.
 Result<Spawned> spawn(const std::string& program, const std::string& title);
 
-// Where hatchd-worker is: beside this program in a build tree, in libexec when installed.
+// Where hatchd-worker is.
 Result<std::string> worker_program();
-// This program.
-std::string own_program();
 
 }  // namespace hatchd::supervisor

@@ -23,6 +23,7 @@
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "base/mask.hpp"
+#include "base/program.hpp"
 #include "base/rights.hpp"
 #include "config/peers.hpp"
 #include "config/recipes.hpp"

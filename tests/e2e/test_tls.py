@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -11,7 +12,7 @@ import subprocess
 
 import pytest
 
-from harness import HATCHCTL, HATCHD, TOKEN, Daemon, free_port, wait_until
+from harness import BUILD, HATCHCTL, HATCHD, TOKEN, Daemon, free_port, wait_until
 
 
 def make_certificate(folder, name, *more):
@@ -171,3 +172,18 @@ def test_hatchd_does_not_start_with_a_key_that_cannot_be_used(demo):
                 assert ended.returncode != 0 and "/tls/key" in ended.stderr and told in ended.stderr, ended
     finally:
         daemon.close()
+
+
+def test_an_installation_without_the_part_that_speaks_tls_says_so(demo, tmp_path):
+    for part, name in (("bin", "hatchd"), ("libexec", "hatchd-worker")):
+        (tmp_path / part).mkdir()
+        shutil.copy2(BUILD / part / name, tmp_path / part / name)
+    command = [str(tmp_path / "bin/hatchd"), "check", "--config"]
+    with Daemon(demo.pid, tcp=True, start=False) as daemon:
+        plain = subprocess.run([*command, str(daemon.file)], capture_output=True, text=True, timeout=60, check=False)
+        assert "tls" not in plain.stderr, plain
+        certificate, key = make_certificate(daemon.folder, "mine")
+        daemon.config["tls"] = {"certificate": str(certificate), "key": str(key)}
+        daemon.file.write_text(json.dumps(daemon.config))
+        ended = subprocess.run([*command, str(daemon.file)], capture_output=True, text=True, timeout=60, check=False)
+        assert ended.returncode != 0 and "hatchd-tls.so is neither in" in ended.stderr and "install hatchd whole" in ended.stderr, ended

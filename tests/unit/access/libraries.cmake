@@ -1,1 +1,1 @@
-hatchd_unit_test(access hatchd_access)
+hatchd_unit_test(access hatchd_access OpenSSL::Crypto)
