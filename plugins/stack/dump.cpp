@@ -135,7 +135,7 @@ struct Dump {
     const stack::Options options = options_of(run);
     HostHold hold{run};
     const auto begin = Clock::now();
-    const stack::Gathered gathered = stack::gather(processes_of(run), options, hold);
+    stack::Gathered gathered = stack::gather(processes_of(run), options, hold);
     const double gather_ms = stack::ms_since(begin);
     if (gathered.cancelled) throw hatch::Cancelled{};
 
@@ -143,6 +143,7 @@ struct Dump {
     run.progress(0.5, "copied; looking up names");
     const stack::Digest digest = stack::digest(gathered, options, hold);
     if (digest.cancelled) throw hatch::Cancelled{};
+    for (stack::ProcessCopy& process : gathered.processes) process.memory.reset();  // stacks are names by now
 
     const auto rendering = Clock::now();
     const std::deque<stack::ShownProcess> shown = stack::merge(gathered, digest);
