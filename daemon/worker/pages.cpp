@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cinttypes>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <string>
 #include <string_view>
@@ -20,9 +22,9 @@ constexpr int MADV_POPULATE_READ = 22, MADV_POPULATE_WRITE = 23;
 
 constexpr std::uintptr_t page = 4096;  // a smaller one than the machine's does no harm: madvise(2) refuses it
 
-void populate(std::uintptr_t begin, std::uintptr_t end, int how) {
-  // The address came from the kernel, as a number.
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, how);  // NOLINT
+// The addresses came from the kernel, as numbers.
+void populate(const Pages::Range& range, int how) {
+  if (range.begin < range.end) ::madvise(reinterpret_cast<void*>(range.begin), range.end - range.begin, how);  // NOLINT
 }
 
 }  // namespace
@@ -53,20 +55,46 @@ Pages::Pages() {
   }
 }
 
-void Pages::map_code() const {
-  for (const Range& range : code_) populate(range.begin, range.end, MADV_POPULATE_READ);
+Pages::Range Pages::heap() const {
+  if (heap_.begin == 0) return {};
+  const auto end = reinterpret_cast<std::uintptr_t>(::sbrk(0)) & ~(page - 1);  // it has grown since, or shrunk
+  return {heap_.begin, std::min(end, heap_.begin + max_mapping + room)};
+}
+
+Pages::Range Pages::stack_in_use() const {
+  if (stack_.begin == 0) return {};
+  const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) & ~(page - 1);
+  return {std::max(stack_.begin, here - stack), stack_.end};
 }
 
 void Pages::own() const {
-  for (const Range& range : ranges_) populate(range.begin, range.end, MADV_POPULATE_WRITE);
-  if (heap_.begin != 0) {
-    const auto end = reinterpret_cast<std::uintptr_t>(::sbrk(0)) & ~(page - 1);  // it has grown since, or shrunk
-    populate(heap_.begin, std::min(end, heap_.begin + max_mapping), MADV_POPULATE_WRITE);
-  }
-  if (stack_.begin != 0) {
-    const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) & ~(page - 1);
-    populate(std::max(stack_.begin, here - stack), stack_.end, MADV_POPULATE_WRITE);
-  }
+  for (const Range& range : ranges_) populate(range, MADV_POPULATE_WRITE);
+  populate(heap(), MADV_POPULATE_WRITE);
+  populate(stack_in_use(), MADV_POPULATE_WRITE);
+}
+
+void Pages::map_code() const {
+  for (const Range& range : code_) populate(range, MADV_POPULATE_READ);
+}
+
+void Pages::touch() const {
+  const auto read = [](const Range& range) {
+    for (std::uintptr_t at = range.begin; at < range.end; at += page)
+      (void)*reinterpret_cast<const volatile char*>(at);  // NOLINT
+  };
+  std::for_each(code_.begin(), code_.end(), read);
+  std::for_each(ranges_.begin(), ranges_.end(), read);
+  read(heap());
+  read(stack_in_use());
+}
+
+void Pages::make_room() {
+  constexpr std::size_t block = 64 * 1024;  // below what malloc maps on its own (mallopt(3), M_MMAP_THRESHOLD)
+  std::array<void*, room / block> blocks;
+  for (void*& one : blocks) one = std::malloc(block);
+  // What comes after them stays, so that they are not the heap's top.
+  [[maybe_unused]] static void* const last = std::malloc(1);
+  for (void* one : blocks) std::free(one);
 }
 
 }  // namespace hatchd::worker

@@ -354,9 +354,11 @@ void Runs::become_child(UniqueFd errors, const Active* own) {
 // The life of a spare: what it will write to it copies now. With the plugin process it ends.
 void Runs::wait_for_task(link::Channel channel, Task task, pid_t parent) {
   rights::set_title("hatchd: spare " + plugin_.name());
+  Pages::make_room();
   pages_.own();
   channel.send("spare");
   pages_.map_code();
+  pages_.touch();
   link::Message message;
   if (channel.wait(message, -1) != link::Received::message || !take_task(message, task)) ::_exit(0);
   task.hatch = hatch_of(task.key);
