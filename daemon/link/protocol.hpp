@@ -109,6 +109,7 @@ inline constexpr int control_fd = 3;
 inline constexpr int exit_idle = 10;         // a plugin process had nothing to do
 inline constexpr int exit_parent_gone = 11;  // the supervisor or the front went away
 inline constexpr int exit_setup = 12;        // `failed` was sent
+inline constexpr int exit_prepare = 13;      // the plugin's prepare() did what it must not
 inline constexpr int exit_bug = 70;          // an exception reached main
 
 }  // namespace hatchd::link

@@ -8,6 +8,7 @@
 #include <boost/json.hpp>
 #include <cstddef>
 #include <set>
+#include <utility>
 
 #include "base/json.hpp"
 #include "base/rights.hpp"
@@ -100,6 +101,7 @@ class Reader {
     plugin_.has_profile_ = head.profile != nullptr;
     plugin_.profile_ = schema("/profile", head.profile);
     read_hatches(head.hatches);
+    plugin_.prepare_ = head.prepare;
 
     if (!errors_.empty()) {
       Problem problem{"plugin-broken", errors_.front().pointer + ": " + errors_.front().detail};
@@ -280,6 +282,14 @@ Result<Plugin> Plugin::open(const std::string& path) {
     return broken("hatch_plugin_entry() returned NULL: the plugin cannot describe itself",
                   "look for an exception or a missing resource in its hatch_plugin_entry()");
   return Reader{}.read(described);
+}
+
+bool Plugin::prepare() {
+  const auto call = std::exchange(prepare_, nullptr);
+  if (!call) return true;
+  const std::size_t threads = thread_count();
+  [&]() noexcept { call(); }();
+  return thread_count() <= threads;
 }
 
 const Hatch* Plugin::find(std::string_view key) const {

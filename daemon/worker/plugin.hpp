@@ -43,12 +43,16 @@ class Plugin {
   std::vector<std::string> capabilities() const;
   // MANIFEST of link/protocol.hpp.
   boost::json::object manifest() const;
+  // Calls the plugin's prepare(), if it has one, the first time. False: it started a thread, so this process must not
+  // fork any more.
+  bool prepare();
 
  private:
   std::string name_, version_, summary_;
   boost::json::object configuration_, profile_;
   bool has_configuration_ = false, has_profile_ = false;
   std::vector<Hatch> hatches_;
+  void (*prepare_)() = nullptr;
 
   friend class Reader;
 };

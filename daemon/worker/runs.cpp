@@ -16,6 +16,7 @@
 #include "base/log.hpp"
 #include "base/rights.hpp"
 #include "hatch/network.hpp"
+#include "link/protocol.hpp"
 #include "schema/schema.hpp"
 #include "worker/freed.hpp"
 
@@ -51,7 +52,7 @@ tl::unexpected<Problem> not_allowed(std::string detail) { return refuse("interna
 
 }  // namespace
 
-Runs::Runs(const Plugin& plugin, Allowance allowance, link::Channel& front, std::vector<int> foreign)
+Runs::Runs(Plugin& plugin, Allowance allowance, link::Channel& front, std::vector<int> foreign)
     : plugin_(plugin), allowance_(std::move(allowance)), front_(front), foreign_(std::move(foreign)) {}
 
 Runs::~Runs() = default;
@@ -305,6 +306,11 @@ bool Runs::fork_run(Active& active) {
 
 void Runs::make_spare() {
   spare_at_ = SteadyTime::max();
+  if (!plugin_.prepare()) {
+    log::error("prepare() of the plugin started a thread, which no fork has: its process begins anew",
+               {{"plugin", plugin_.name()}});
+    ::_exit(link::exit_prepare);
+  }
   UniqueFd errors = spare_.prepare();
   auto [ours, theirs] = link::Channel::pair();
   const pid_t parent = ::getpid();

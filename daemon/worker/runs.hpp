@@ -56,7 +56,7 @@ class Runs {
   static constexpr std::chrono::milliseconds spare_after{2};
 
   // `foreign`: descriptors of the plugin process that no run may keep.
-  Runs(const Plugin& plugin, Allowance allowance, link::Channel& front, std::vector<int> foreign);
+  Runs(Plugin& plugin, Allowance allowance, link::Channel& front, std::vector<int> foreign);
   ~Runs();
 
   void start(link::Message& message);                // from the front
@@ -114,7 +114,7 @@ class Runs {
   void report_ended(const std::string& id, const Active& active);
   Iterator by_tag(std::uint64_t tag);
 
-  const Plugin& plugin_;
+  Plugin& plugin_;
   Allowance allowance_;
   link::Channel& front_;
   link::Channel targets_;

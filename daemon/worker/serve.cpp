@@ -280,7 +280,7 @@ int serve_plugin(link::Channel& supervisor, link::Message& setup) {
   // What a run leaves behind becomes our child and not init's.
   ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 
-  const auto plugin = open_lowered(setup);
+  auto plugin = open_lowered(setup);
   if (!plugin) return failed(supervisor, plugin.error());
   if (const std::string name = text_of(setup.body, "plugin"); name != plugin->name())
     return failed(supervisor,

@@ -9,7 +9,7 @@
 #include <ctime>
 #include <memory>
 
-#include "common/authorities.hpp"
+#include "common/tls.hpp"
 #include "hatch/json.hpp"
 #include "mail/resolve.hpp"
 #include "mail/text.hpp"
@@ -142,11 +142,13 @@ std::string names_text(const Certificate& certificate) {
 
 }  // namespace
 
-bool prepare(SSL_CTX* context, const Server& server, std::string& trouble) {
-  SSL_CTX_set_min_proto_version(context, TLS1_VERSION);
-  SSL_CTX_set_cipher_list(context, "DEFAULT:@SECLEVEL=0");
-  common::add_system_authorities(context);
-  if (!server.ca.empty() && SSL_CTX_load_verify_file(context, server.ca.c_str()) != 1) {
+bool set_up(SSL* ssl, const Server& server, std::string& trouble) {
+  SSL_set_min_proto_version(ssl, TLS1_VERSION);
+  SSL_set_cipher_list(ssl, "DEFAULT:@SECLEVEL=0");
+  X509_STORE* trusted = X509_STORE_new();
+  SSL_set0_verify_cert_store(ssl, trusted);
+  common::add_system_authorities(trusted);
+  if (!server.ca.empty() && X509_STORE_load_file(trusted, server.ca.c_str()) != 1) {
     const int error = ::access(server.ca.c_str(), R_OK) == 0 ? 0 : errno;
     trouble =
         "the profile's ca " + server.ca +

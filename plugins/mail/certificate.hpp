@@ -17,7 +17,7 @@ struct Verification {
 };
 
 // Trust, and what may be negotiated: also what is out of date, so that it can be shown. False: `trouble` says why.
-bool prepare(SSL_CTX* context, const Server& server, std::string& trouble);
+bool set_up(SSL* ssl, const Server& server, std::string& trouble);
 
 // Records into `seen`, which must outlive the handshake.
 void watch(SSL* ssl, Verification& seen);

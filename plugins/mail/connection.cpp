@@ -14,6 +14,7 @@
 #include <boost/asio/write.hpp>
 #include <optional>
 
+#include "common/tls.hpp"
 #include "mail/certificate.hpp"
 #include "mail/resolve.hpp"
 
@@ -124,7 +125,6 @@ struct Connection::Asio {
   tcp::socket socket;
   asio::steady_timer timer;
   asio::posix::stream_descriptor cancel;
-  std::optional<asio::ssl::context> context;
   std::optional<asio::ssl::stream<tcp::socket&>> tls;
   bool cancelled = false;
   std::size_t moved = 0;
@@ -239,11 +239,12 @@ Connection::Outcome Connection::read_exactly(std::string& bytes, std::size_t siz
 }
 
 Connection::Outcome Connection::start_tls(const Server& server, TlsReport& report, Clock::time_point end) {
-  asio_->context.emplace(asio::ssl::context::tls_client);
+  SSL_CTX* context = common::tls_client();
+  SSL* ssl = context ? SSL_new(context) : nullptr;
+  if (!ssl) return {Status::failed, "TLS cannot be set up", false, true};
+  asio_->tls.emplace(asio_->socket, ssl);  // which owns it
   std::string trouble;
-  if (!prepare(asio_->context->native_handle(), server, trouble)) return {Status::failed, trouble, false, true};
-  asio_->tls.emplace(asio_->socket, *asio_->context);
-  SSL* ssl = asio_->tls->native_handle();
+  if (!set_up(ssl, server, trouble)) return {Status::failed, trouble, false, true};
   Verification seen;
   watch(ssl, seen);
   if (!is_ip(server.name())) {

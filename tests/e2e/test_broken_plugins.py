@@ -214,6 +214,23 @@ def test_a_plugin_that_others_can_write_is_refused(demo, tmp_path):
         assert absent["plugin"] == "probe" and "can be changed by others" in absent["why_not"] and "o+w" in absent["why_not"], absent
 
 
+def test_what_a_plugin_prepares_the_later_runs_have(demo):
+    with with_plugin(demo, "prepares") as daemon:
+        assert daemon.run("broken.prepares").json()["result"]["prepared"] == 0
+        for _ in range(2):
+            wait_until("the next run's process", lambda: daemon.process("hatchd: spare prepares"))
+            assert daemon.run("broken.prepares").json()["result"]["prepared"] == 1
+
+
+def test_a_plugin_that_prepares_a_thread_begins_anew(demo):
+    with with_plugin(demo, "starts-thread-in-prepare") as daemon:
+        for round in range(1, 3):
+            assert daemon.run("broken.starts-thread-in-prepare", timeout=30).status == 200, "after a rest, if there is one"
+            wait_until("the log to say why", lambda round=round: daemon.log().count("prepare() of the plugin started a thread") == round)
+            wait_until("its process to end", lambda: not daemon.process("hatchd: plugin starts-thread"))
+        check_still_answers(daemon, demo)
+
+
 def test_a_run_that_floods_its_standard_error_does_not_fill_the_log(demo):
     probe = {"path": path_of("probe"), "colour": "green", "profiles": {"default": {"password": "x"}}}
     with Daemon(demo.pid, {"plugins": {"probe": probe}}) as daemon:

@@ -13,7 +13,7 @@
 #include <atomic>
 #include <thread>
 
-#include "common/authorities.hpp"
+#include "common/tls.hpp"
 
 namespace queue::amqp {
 namespace {
@@ -151,7 +151,7 @@ Client::Client(const Access& access, const Watch& watch, std::chrono::millisecon
     if (!context) throw Trouble("TLS cannot be set up");
     const Tls& settings = access.place.tls;
     if (settings.ca.empty())
-      common::add_system_authorities(context);
+      common::add_system_authorities(SSL_CTX_get_cert_store(context));
     else if (amqp_ssl_socket_set_cacert(socket, settings.ca.c_str()) != AMQP_STATUS_OK)
       throw Trouble("the certificates of authorities in " + settings.ca + " cannot be read",
                     "name a PEM file that hatchd's user for plugins can read");

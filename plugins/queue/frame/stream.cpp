@@ -16,14 +16,11 @@
 #include <cerrno>
 #include <cstring>
 
-#include "common/authorities.hpp"
+#include "common/tls.hpp"
 
 namespace queue {
 namespace {
 
-struct FreeContext {
-  void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
-};
 struct FreeSsl {
   void operator()(SSL* ssl) const { SSL_free(ssl); }
 };
@@ -162,7 +159,6 @@ int connect_socket(const Place& place, const Watch& watch, std::string& address)
 struct Stream::Wire {
   int fd = -1;
   std::string address, tls;
-  std::unique_ptr<SSL_CTX, FreeContext> context;
   std::unique_ptr<SSL, FreeSsl> ssl;
 
   ~Wire() {
@@ -181,21 +177,23 @@ struct Stream::Wire {
 
   void start_tls(const Place& place, const Watch& watch) {
     ERR_clear_error();
-    context.reset(SSL_CTX_new(TLS_client_method()));
-    if (!context) throw Trouble("TLS cannot be set up");
-    SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
+    SSL_CTX* context = common::tls_client();
+    ssl.reset(context ? SSL_new(context) : nullptr);
+    X509_STORE* trusted = ssl ? X509_STORE_new() : nullptr;
+    if (!trusted) throw Trouble("TLS cannot be set up");
+    SSL_set0_verify_cert_store(ssl.get(), trusted);
+    SSL_set_min_proto_version(ssl.get(), TLS1_2_VERSION);
     const Tls& tls_settings = place.tls;
     if (tls_settings.ca.empty())
-      common::add_system_authorities(context.get());
-    else if (SSL_CTX_load_verify_file(context.get(), tls_settings.ca.c_str()) != 1 && tls_settings.verify)
+      common::add_system_authorities(trusted);
+    else if (X509_STORE_load_file(trusted, tls_settings.ca.c_str()) != 1 && tls_settings.verify)
       throw Trouble("the certificates of authorities in " + tls_settings.ca + " cannot be read",
                     "name a PEM file that hatchd's user for plugins can read");
     if (!tls_settings.certificate.empty() &&
-        (SSL_CTX_use_certificate_chain_file(context.get(), tls_settings.certificate.c_str()) != 1 ||
-         SSL_CTX_use_PrivateKey_file(context.get(), tls_settings.key.c_str(), SSL_FILETYPE_PEM) != 1))
+        (SSL_use_certificate_chain_file(ssl.get(), tls_settings.certificate.c_str()) != 1 ||
+         SSL_use_PrivateKey_file(ssl.get(), tls_settings.key.c_str(), SSL_FILETYPE_PEM) != 1))
       throw Trouble("the certificate " + tls_settings.certificate + " or its key cannot be used",
                     "name PEM files that belong together and that hatchd's user for plugins can read");
-    ssl.reset(SSL_new(context.get()));
     SSL_set_fd(ssl.get(), fd);
     SSL_set_verify(ssl.get(), tls_settings.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
     if (!place.host.empty()) {

@@ -1,1 +1,1 @@
-hatchd_unit_test(common hatch_common hatch_authorities)
+hatchd_unit_test(common hatch_common hatch_tls)

@@ -81,7 +81,7 @@ AT(hatch_hatch, preflight, 104);
 AT(hatch_hatch, cooldown_ms, 112);  // 1.1
 AT(hatch_hatch, reserved, 116);
 
-static_assert(sizeof(hatch_plugin) == 64);
+static_assert(sizeof(hatch_plugin) == 72);  // 64 in 1.0
 AT(hatch_plugin, magic, 0);
 AT(hatch_plugin, size, 4);
 AT(hatch_plugin, abi_major, 8);
@@ -93,6 +93,7 @@ AT(hatch_plugin, summary, 32);
 AT(hatch_plugin, configuration, 40);
 AT(hatch_plugin, profile, 48);
 AT(hatch_plugin, hatches, 56);
+AT(hatch_plugin, prepare, 64);  // 1.2
 
 TEST_CASE("the numbers of the contract") {
   CHECK(HATCH_ABI_MAGIC == 0x48544348u);

@@ -42,7 +42,7 @@ TEST_CASE("plugins that are refused, and why") {
   };
   const Case one = GENERATE(
       Case{"no_entry", "it does not export hatch_plugin_entry()"}, Case{"bad_magic", "without the magic number"},
-      Case{"future_major", "built for version 2.7 of the plugin contract, this hatchd speaks version 1.1"},
+      Case{"future_major", "built for version 2.7 of the plugin contract, this hatchd speaks version 1.2"},
       Case{"short_struct", "version 1.0 has 64"}, Case{"short_hatch", "version 1.0 has 112"},
       Case{"duplicate_id", "\"broken.twice\" is there twice"}, Case{"null_entry", "returned NULL"},
       Case{"starts_thread_at_load", "it started a thread while it was loaded"});

@@ -19,7 +19,8 @@
  *           ideas come through extension("name/revision"). An enumeration grows only where the value flows from the
  *           plugin to the host, and the host refuses a value that it does not know.
  * Threads.  run() is called on the only thread of a fresh process. It may start threads, but only the calling thread may
- *           use `run` and `host`, save for the pauses. Loading the object must start none, which fork() would lose.
+ *           use `run` and `host`, save for the pauses. Loading the object must start none, which fork() would lose;
+ *           neither may prepare().
  * Ending.   A run ends when run() has called result() or fail() and returned. A process that ends without that is a
  *           crash, whatever its exit status: a hatch that calls _exit(0) must not look like a success.
  * Cancel.   cancel_fd() becomes readable when the run is cancelled or out of time; poll it beside your own descriptors.
@@ -39,7 +40,7 @@ extern "C" {
 
 #define HATCH_ABI_MAGIC 0x48544348u /* "HTCH" */
 #define HATCH_ABI_MAJOR 1u
-#define HATCH_ABI_MINOR 1u
+#define HATCH_ABI_MINOR 2u
 
 /* Text or bytes, borrowed. `data` may be NULL only when `size` is 0. */
 typedef struct hatch_str {
@@ -217,6 +218,12 @@ typedef struct hatch_plugin {
   const char* configuration;         /* JSON Schema subset of the plugin's own keys below plugins.NAME; NULL: none */
   const char* profile;               /* JSON Schema subset of one profile; NULL: the plugin has no profiles */
   const hatch_hatch* const* hatches; /* NULL-terminated */
+  /* -- since 1.2 -- */
+  /* NULL, or: does ahead of time what each run would do again, such as setting up a library. Called at most once in a
+   * process that runs are forked from, some time after its first run, so a run must also work without it. What it
+   * leaves in memory each later run has from its birth. It must be quick (nothing else is served meanwhile), and leave
+   * no thread, descriptor, child or secret behind. It has no capability that a hatch of the plugin does not have. */
+  void (*prepare)(void);
 } hatch_plugin;
 
 #if defined(__GNUC__)

@@ -589,6 +589,7 @@ struct PluginText {
   const char* summary;
   const char* configuration = nullptr;  // JSON Schema of the plugin's own keys
   const char* profile = nullptr;        // JSON Schema of one profile
+  void (*prepare)() = nullptr;          // hatch_plugin.prepare
 };
 
 template <class... H>
@@ -596,8 +597,8 @@ const hatch_plugin* entry(const PluginText& text) noexcept {
   try {
     static const hatch_hatch* const hatches[] = {describe<H>()..., nullptr};
     static const hatch_plugin plugin{
-        HATCH_ABI_MAGIC, sizeof(hatch_plugin), HATCH_ABI_MAJOR,    HATCH_ABI_MINOR, 0,      text.name,
-        text.version,    text.summary,         text.configuration, text.profile,    hatches};
+        HATCH_ABI_MAGIC, sizeof(hatch_plugin), HATCH_ABI_MAJOR,    HATCH_ABI_MINOR, 0,       text.name,
+        text.version,    text.summary,         text.configuration, text.profile,    hatches, text.prepare};
     return &plugin;
   } catch (...) {
     return nullptr;
@@ -616,4 +617,10 @@ const hatch_plugin* entry(const PluginText& text) noexcept {
 #define HATCH_PLUGIN_CONFIGURED(name, version, summary, configuration, profile, ...)            \
   extern "C" HATCH_EXPORT const hatch_plugin* hatch_plugin_entry(void) {                        \
     return hatch::detail::entry<__VA_ARGS__>({name, version, summary, configuration, profile}); \
+  }
+// And with a function without parameters that does ahead of time what each run would do again: see hatch_plugin.prepare. An
+// exception that leaves it ends the process.
+#define HATCH_PLUGIN_PREPARED(name, version, summary, configuration, profile, prepare, ...)              \
+  extern "C" HATCH_EXPORT const hatch_plugin* hatch_plugin_entry(void) {                                 \
+    return hatch::detail::entry<__VA_ARGS__>({name, version, summary, configuration, profile, prepare}); \
   }

@@ -1,5 +1,6 @@
-#include "common/authorities.hpp"
+#include "common/tls.hpp"
 
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
@@ -24,7 +25,7 @@ struct With {
     Free(object);
   }
 };
-using Context = std::unique_ptr<SSL_CTX, With<SSL_CTX_free>>;
+using Store = std::unique_ptr<X509_STORE, With<X509_STORE_free>>;
 using Certificate = std::unique_ptr<X509, With<X509_free>>;
 
 // A folder with one authority in it, and the environment that names it.
@@ -62,9 +63,9 @@ class Authority {
     return text;
   }
   X509_NAME* name() const { return X509_get_subject_name(certificate.get()); }
-  bool is_trusted_by(SSL_CTX* context) const {
+  bool is_trusted_by(X509_STORE* store) const {
     const std::unique_ptr<X509_STORE_CTX, With<X509_STORE_CTX_free>> look{X509_STORE_CTX_new()};
-    REQUIRE(X509_STORE_CTX_init(look.get(), SSL_CTX_get_cert_store(context), certificate.get(), nullptr) == 1);
+    REQUIRE(X509_STORE_CTX_init(look.get(), store, certificate.get(), nullptr) == 1);
     return X509_verify_cert(look.get()) == 1;
   }
 
@@ -73,15 +74,13 @@ class Authority {
   const Certificate certificate{X509_new()};
 };
 
-Context with_system_authorities() {
-  Context context{SSL_CTX_new(TLS_client_method())};
-  common::add_system_authorities(context.get());
-  return context;
+Store with_system_authorities() {
+  Store store{X509_STORE_new()};
+  common::add_system_authorities(store.get());
+  return store;
 }
 
-int read_already(SSL_CTX* context) {
-  return sk_X509_OBJECT_num(X509_STORE_get0_objects(SSL_CTX_get_cert_store(context)));
-}
+int read_already(X509_STORE* store) { return sk_X509_OBJECT_num(X509_STORE_get0_objects(store)); }
 
 }  // namespace
 
@@ -89,9 +88,9 @@ TEST_CASE("from a folder by hash an authority is read when it is needed") {
   const Authority authority;
   authority.write(authority.folder / authority.hash_link());
   ::setenv("SSL_CERT_DIR", ("/nowhere:" + authority.folder.string()).c_str(), 1);
-  const Context context = with_system_authorities();
-  CHECK(read_already(context.get()) == 0);
-  CHECK(authority.is_trusted_by(context.get()));
+  const Store store = with_system_authorities();
+  CHECK(read_already(store.get()) == 0);
+  CHECK(authority.is_trusted_by(store.get()));
 }
 
 TEST_CASE("without such a folder, or where the environment names a file, the file is read") {
@@ -99,15 +98,25 @@ TEST_CASE("without such a folder, or where the environment names a file, the fil
   ::setenv("SSL_CERT_FILE", authority.pem.c_str(), 1);
   for (const char* folder : {authority.folder.c_str(), "/nowhere", ""}) {
     ::setenv("SSL_CERT_DIR", folder, 1);
-    const Context context = with_system_authorities();
-    CHECK(read_already(context.get()) == 1);
-    CHECK(authority.is_trusted_by(context.get()));
+    const Store store = with_system_authorities();
+    CHECK(read_already(store.get()) == 1);
+    CHECK(authority.is_trusted_by(store.get()));
   }
 }
 
 TEST_CASE("who is not among them is not trusted") {
   const Authority authority;
   ::setenv("SSL_CERT_DIR", authority.folder.c_str(), 1);  // all.pem is there, but not by its hash
-  const Context context = with_system_authorities();
-  CHECK_FALSE(authority.is_trusted_by(context.get()));
+  const Store store = with_system_authorities();
+  CHECK_FALSE(authority.is_trusted_by(store.get()));
+}
+
+TEST_CASE("what is prepared for TLS is the context of every connection, and leaves no error behind") {
+  ERR_clear_error();
+  common::prepare_tls();
+  CHECK(ERR_peek_error() == 0);
+  SSL_CTX* context = common::tls_client();
+  REQUIRE(context);
+  common::prepare_tls();
+  CHECK(common::tls_client() == context);
 }
