@@ -44,7 +44,7 @@ namespace {
 constexpr std::size_t pool_threads = 4;
 
 // For how long a request waits for the catalogue: longer than the supervisor lets plugins describe themselves.
-constexpr auto begin_patience = 10s;
+constexpr auto begin_patience = 15s;
 
 // What the front reads besides its own folders: users and groups, what its libraries read, and who a peer is.
 constexpr std::array readable_folders{"/etc", "/usr", "/lib", "/lib64", "/proc"};
