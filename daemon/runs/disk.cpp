@@ -300,10 +300,6 @@ void Disk::mend(const std::string& id, const std::string& file) const {
     const int cut = ::ftruncate(fd.get(), static_cast<off_t>(journal.good()));
 }
 
-void Disk::remove_file(const std::string& id, const std::string& file) const {
-  if (auto directory = folder(id)) ::unlinkat(directory->get(), file.c_str(), 0);
-}
-
 namespace {
 
 // Why a file of a run is not to be had.

@@ -72,7 +72,6 @@ class Disk {
   Result<void> settle(const std::string& id) const;
   // Cuts off what is torn at the end of a journal.
   void mend(const std::string& id, const std::string& file) const;
-  void remove_file(const std::string& id, const std::string& file) const;
   Result<std::string> read(const std::string& id, const std::string& file) const;
   // `size`: how large the record is.
   Result<Run> read_record(const std::string& id, std::uint64_t* size = nullptr) const;

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
@@ -21,6 +22,7 @@ namespace json = boost::json;
 
 namespace {
 
+constexpr unsigned prepare_patience_s = 5;
 constexpr std::size_t max_hatches = 256, max_list = 64;
 constexpr std::size_t max_word = 128, max_line = 1024, max_text = 64 * 1024, max_schema = 256 * 1024;
 
@@ -288,7 +290,9 @@ bool Plugin::prepare() {
   const auto call = std::exchange(prepare_, nullptr);
   if (!call) return true;
   const std::size_t threads = thread_count();
+  ::alarm(prepare_patience_s);  // SIGALRM ends a process that would serve nothing more, and has its name in the log
   [&]() noexcept { call(); }();
+  ::alarm(0);
   return thread_count() <= threads;
 }
 

@@ -44,7 +44,7 @@ class Plugin {
   // MANIFEST of link/protocol.hpp.
   boost::json::object manifest() const;
   // Calls the plugin's prepare(), if it has one, the first time. False: it started a thread, so this process must not
-  // fork any more.
+  // fork any more. One that takes longer than 5 s ends the process.
   bool prepare();
 
  private:

@@ -222,12 +222,16 @@ def test_what_a_plugin_prepares_the_later_runs_have(demo):
             assert daemon.run("broken.prepares").json()["result"]["prepared"] == 1
 
 
-def test_a_plugin_that_prepares_a_thread_begins_anew(demo):
-    with with_plugin(demo, "starts-thread-in-prepare") as daemon:
+@pytest.mark.parametrize(
+    "name, says",
+    [("starts-thread-in-prepare", "prepare() of the plugin started a thread"), ("hangs-in-prepare", "SIGALRM")],
+)
+def test_a_plugin_that_prepares_what_it_must_not_begins_anew(demo, name, says):
+    with with_plugin(demo, name) as daemon:
         for round in range(1, 3):
-            assert daemon.run("broken.starts-thread-in-prepare", timeout=30).status == 200, "after a rest, if there is one"
-            wait_until("the log to say why", lambda round=round: daemon.log().count("prepare() of the plugin started a thread") == round)
-            wait_until("its process to end", lambda: not daemon.process("hatchd: plugin starts-thread"))
+            assert daemon.run(f"broken.{name}", timeout=30).status == 200, "after a rest, if there is one"
+            wait_until("the log to say why", lambda round=round: daemon.log().count(says) == round)
+            wait_until("its process to end", lambda: not daemon.process(f"hatchd: plugin {name}"))
         check_still_answers(daemon, demo)
 
 

@@ -221,8 +221,8 @@ typedef struct hatch_plugin {
   /* -- since 1.2 -- */
   /* NULL, or: does ahead of time what each run would do again, such as setting up a library. Called at most once in a
    * process that runs are forked from, some time after its first run, so a run must also work without it. What it
-   * leaves in memory each later run has from its birth. It must be quick (nothing else is served meanwhile), and leave
-   * no thread, descriptor, child or secret behind. It has no capability that a hatch of the plugin does not have. */
+   * leaves in memory each later run has from its birth. It must be quick (nothing else is served meanwhile; 5 s end the
+   * process), and leave no thread, descriptor, child or secret behind. */
   void (*prepare)(void);
 } hatch_plugin;
 
