@@ -35,7 +35,7 @@ boost::asio::awaitable<Result<std::string>> as_json(Api& api, const runs::Run& r
   }
   if (result.size() < large) co_return laid_out(run, result, indent);
   auto work = [run, result = std::move(result), indent] { return laid_out(run, result, indent); };
-  co_return co_await api.pool.run(std::move(work));
+  co_return co_await api.layouts.run(std::move(work));
 }
 
 // A rendering, or "" when there is none.

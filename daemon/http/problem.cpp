@@ -113,16 +113,13 @@ std::string as_json(const Problem& problem, const Entry& entry, const Request& r
   }
   add_list(object, "candidates", problem.candidates);
 
-  std::string compact = object.json();
-  if (!extra.empty()) {
-    const std::size_t plain = compact.size() - 1;
-    compact.insert(plain, std::string(",") + std::string(extra));
-    if (auto text = pretty_text(compact, 0, "internal")) return std::move(*text);
-    // The extra members were not JSON: a bug of the caller, which must not cost the client its answer.
-    log::error("a problem's extra members are not JSON", {{"request", request.id}});
-    compact = object.json();
-  }
-  return pretty_text(compact, 0, "internal").value_or(compact);
+  const std::string compact = object.json();
+  std::string text = pretty_text(compact, 0, "internal").value_or(compact);
+  if (extra.empty()) return text;
+  // Added as they are: a run's result among them may have many megabytes, and this is the event loop.
+  text.erase(text.rfind('}'));
+  if (text.back() == '\n') text.pop_back();
+  return text.append(",\n  ").append(extra).append("\n}");
 }
 
 }  // namespace

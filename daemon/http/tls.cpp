@@ -9,13 +9,15 @@ namespace {
 
 // Never closed: sessions and contexts are its code.
 Result<MakeTls*> opened() {
+  static MakeTls* known = nullptr;  // where it lies may be out of reach by now
+  if (known != nullptr) return known;
   const auto file = own_part("hatchd-tls.so");
   if (!file) return tl::unexpected(file.error());
   void* object = ::dlopen(file->c_str(), RTLD_NOW | RTLD_LOCAL);
   void* made = object == nullptr ? nullptr : ::dlsym(object, tls_symbol);
   if (made == nullptr)
     return refuse("internal", ::dlerror(), "install hatchd whole, with the OpenSSL that it was built for");
-  return reinterpret_cast<MakeTls*>(made);
+  return known = reinterpret_cast<MakeTls*>(made);
 }
 
 }  // namespace

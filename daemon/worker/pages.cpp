@@ -23,8 +23,10 @@ constexpr int MADV_POPULATE_READ = 22, MADV_POPULATE_WRITE = 23;
 constexpr std::uintptr_t page = 4096;  // a smaller one than the machine's does no harm: madvise(2) refuses it
 
 // The addresses came from the kernel, as numbers.
-void populate(const Pages::Range& range, int how) {
-  if (range.begin < range.end) ::madvise(reinterpret_cast<void*>(range.begin), range.end - range.begin, how);  // NOLINT
+int populate(const Pages::Range& range, int how) {
+  return range.begin >= range.end
+             ? 0
+             : ::madvise(reinterpret_cast<void*>(range.begin), range.end - range.begin, how);  // NOLINT
 }
 
 }  // namespace
@@ -79,6 +81,8 @@ void Pages::map_code() const {
 
 void Pages::touch() const {
   const auto read = [](const Range& range) {
+    // What was there when this object was made may be gone; then the kernel says so (ENOMEM).
+    if (range.begin >= range.end || populate(range, MADV_POPULATE_READ) != 0) return;
     for (std::uintptr_t at = range.begin; at < range.end; at += page)
       (void)*reinterpret_cast<const volatile char*>(at);  // NOLINT
   };
@@ -92,9 +96,8 @@ void Pages::make_room() {
   constexpr std::size_t block = 64 * 1024;  // below what malloc maps on its own (mallopt(3), M_MMAP_THRESHOLD)
   std::array<void*, room / block> blocks;
   for (void*& one : blocks) one = std::malloc(block);
-  // What comes after them stays, so that they are not the heap's top.
-  [[maybe_unused]] static void* const last = std::malloc(1);
-  for (void* one : blocks) std::free(one);
+  // The last stays, so that the others are not the heap's top.
+  for (std::size_t i = 0; i + 1 < blocks.size(); ++i) std::free(blocks[i]);
 }
 
 }  // namespace hatchd::worker

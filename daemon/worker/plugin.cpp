@@ -63,6 +63,12 @@ std::size_t thread_count() {
   return count;
 }
 
+// One that was joined may be listed for a moment yet.
+bool more_threads_than(std::size_t before) {
+  for (int i = 0; i < 20 && thread_count() > before; ++i) ::usleep(5000);
+  return thread_count() > before;
+}
+
 tl::unexpected<Problem> broken(std::string detail, std::string remedy) {
   return refuse("plugin-broken", hatch::printable(detail), std::move(remedy));
 }
@@ -275,7 +281,7 @@ Result<Plugin> Plugin::open(const std::string& path) {
                   "define it with HATCH_PLUGIN() of hatch/hatch.hpp, or export it with HATCH_EXPORT and extern \"C\"");
   // noexcept: an exception that leaves C code is the plugin's crash, not something to go on from.
   const hatch_plugin* described = [&]() noexcept { return entry(); }();
-  if (thread_count() > threads)
+  if (more_threads_than(threads))
     return broken(
         "it started a thread while it was loaded; a run is a fork of the process that loaded it, and fork() loses "
         "threads",
@@ -293,7 +299,7 @@ bool Plugin::prepare() {
   ::alarm(prepare_patience_s);  // SIGALRM ends a process that would serve nothing more, and has its name in the log
   [&]() noexcept { call(); }();
   ::alarm(0);
-  return thread_count() <= threads;
+  return !more_threads_than(threads);
 }
 
 const Hatch* Plugin::find(std::string_view key) const {

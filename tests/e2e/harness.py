@@ -291,6 +291,8 @@ def open_to_all(folder):
 class Daemon:
     """`hatchd serve` with a configuration of its own. Targets as in the configuration, or a pid for one named demo."""
 
+    program = HATCHD
+
     def __init__(self, targets, config=None, tcp=False, start=True):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="e2e-hatchd-"))
         self.folder.chmod(0o755)
@@ -328,7 +330,7 @@ class Daemon:
     def start(self):
         with open(self.log_file, "ab") as log:
             self.popen = subprocess.Popen(
-                [HATCHD, "serve", "--config", str(self.file)],
+                [self.program, "serve", "--config", str(self.file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,11 +1,12 @@
 """What a well-behaved plugin gets and gives: the probe fixture, and the template of the SDK."""
 
 import json
+import pathlib
 import subprocess
 
 import pytest
 
-from harness import AM_ROOT, HATCHD, Daemon
+from harness import AM_ROOT, HATCHD, Daemon, wait_until
 from test_broken_plugins import path_of
 
 
@@ -29,6 +30,24 @@ def probing(demo):
 def result_of(answer):
     assert answer.status == 200, answer
     return answer.json()["result"]
+
+
+def test_the_next_process_has_room_and_does_without_what_was_given_back(demo):
+    """A profile of this size is a mapping of its own, which every run unmaps at its birth."""
+    profile = {"password": "x" * 150_000}
+    with Daemon(demo.pid, {"plugins": {"probe": {"path": path_of("probe"), "colour": "green", "profiles": {"default": profile}}}}) as daemon:
+        for _ in range(5):
+            assert daemon.run("probe.echo").status == 200
+            spare = wait_until("the next run's process", lambda: daemon.process("hatchd: spare probe"))
+        assert wait_until("its heap", lambda: heap_of(spare.pid) > heap_of(daemon.process("hatchd: plugin probe").pid) + 500 * 1024)
+
+
+def heap_of(pid):
+    for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines():
+        if line.endswith("[heap]"):
+            begin, end = line.split()[0].split("-")
+            return int(end, 16) - int(begin, 16)
+    return 0
 
 
 def test_parameters_of_every_type(probing):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from harness import free_port, open_to_all, wait_until
+from mail import Authority
 from queues import PYTHON, Mute, Redis, Says, Server, Worker, assert_nowhere, bad, good, hatchd, ping, run_of, step
 
 SECRET = "s3cret-Pass/word"
@@ -331,6 +333,30 @@ def test_redis_over_tls(tmp_path):
                 good(daemon, "unverified")
                 assert "its certificate is not trusted" in bad(daemon, "stranger")["verdict"]
                 assert "TLS with 127.0.0.1" in bad(daemon, "plain")["verdict"]
+
+
+def test_redis_that_wants_a_certificate_and_knows_the_root_alone(tmp_path):
+    """The profile names a certificate without its chain; what is missing of that is in "ca"."""
+    open_to_all(tmp_path)
+    authority, port = Authority(), free_port()
+    try:
+        served, served_key = authority.issue("server")
+        whole, key = authority.issue("client", intermediate="sent")
+        mark = "-----BEGIN CERTIFICATE-----"
+        leaf, between = (mark + part for part in pathlib.Path(whole).read_text().split(mark)[1:])
+        known = tmp_path / "known.pem"
+        known.write_text(authority.file.read_text() + between)
+        mine = tmp_path / "mine.pem"
+        mine.write_text(leaf)
+        pathlib.Path(key).chmod(0o644)
+        tls = ["--tls-port", port, "--tls-cert-file", served, "--tls-key-file", served_key, "--tls-ca-cert-file", authority.file]
+        profile = {"kind": "redis", "url": f"rediss://127.0.0.1:{port}/0", "ca": str(known)}
+        profiles = {"mine": profile | {"certificate": str(mine), "key": key}, "nobody": profile}
+        with Redis(*tls, "--tls-auth-clients", "yes"), hatchd(profiles) as daemon:
+            assert "TLSv1." in step(good(daemon, "mine"), "connect")["detail"]
+            assert ping(daemon, "nobody").status == 424
+    finally:
+        authority.close()
 
 
 def read_by_all(file):

@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, HATCHCTL, HATCHD, TOKEN, Daemon, free_port, wait_until
+from harness import AM_ROOT, BUILD, HATCHCTL, HATCHD, TOKEN, Daemon, free_port, wait_until
 
 
 def make_certificate(folder, name, *more):
@@ -172,6 +172,24 @@ def test_hatchd_does_not_start_with_a_key_that_cannot_be_used(demo):
                 assert ended.returncode != 0 and "/tls/key" in ended.stderr and told in ended.stderr, ended
     finally:
         daemon.close()
+
+
+@pytest.mark.skipif(not AM_ROOT, reason="takes a front of another user")
+def test_an_installation_where_only_root_may_look(demo, tmp_path):
+    """The front reads nothing of it any more when it has lowered its rights."""
+    place = tmp_path / "closed"
+    for part, name in (("bin", "hatchd"), ("libexec", "hatchd-worker"), ("libexec", "hatchd-tls.so")):
+        (place / part).mkdir(parents=True, exist_ok=True)
+        shutil.copy2(BUILD / part / name, place / part / name)
+    place.chmod(0o700)
+
+    class Closed(TlsDaemon):
+        program = str(place / "bin/hatchd")
+
+    with Closed(demo.pid) as daemon:
+        assert daemon.get("/livez", tcp=True).status == 200
+        install(daemon, "second")
+        assert daemon.get("/livez", tcp=True).status == 200
 
 
 def test_an_installation_without_the_part_that_speaks_tls_says_so(demo, tmp_path):

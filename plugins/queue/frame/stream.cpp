@@ -182,6 +182,7 @@ struct Stream::Wire {
     X509_STORE* trusted = ssl ? X509_STORE_new() : nullptr;
     if (!trusted) throw Trouble("TLS cannot be set up");
     SSL_set0_verify_cert_store(ssl.get(), trusted);
+    SSL_set1_chain_cert_store(ssl.get(), trusted);  // completes the chain of our own certificate
     SSL_set_min_proto_version(ssl.get(), TLS1_2_VERSION);
     const Tls& tls_settings = place.tls;
     if (tls_settings.ca.empty())

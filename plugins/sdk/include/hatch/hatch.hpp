@@ -107,7 +107,8 @@ class Result {
     return renderings_.emplace_back(std::move(name), std::move(text)), *this;
   }
 
-  // The result's text; the members go into it, and are gone then.
+  std::string json() const { return Result(*this).take_json(); }
+  // The same text; the members go into it, and are gone then.
   std::string take_json() {
     Object head;
     head.add("verdict", verdict_);
