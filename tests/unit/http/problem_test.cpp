@@ -73,7 +73,7 @@ TEST_CASE("a problem as JSON") {
   CHECK(response.status == 422);
   CHECK(header_of(response, "Content-Type") == "application/problem+json");
   CHECK(response.body.find("\n  \"status\": 422") != std::string::npos);  // for people too
-  CHECK(response.body.ends_with(",\n  \"run\": {\"id\": 1}, \"hatch\": \"a.b\"\n}"));
+  CHECK(response.body.ends_with(",\n  \"run\": {\"id\": 1}, \"hatch\": \"a.b\"\n}\n"));
   const json::object object = json::parse(response.body).as_object();
   CHECK(object.at("type") == "urn:hatchd:problem:params-invalid");
   CHECK(object.at("title") == "The parameters are not valid");
