@@ -296,7 +296,7 @@ bool Plugin::prepare() {
   const auto call = std::exchange(prepare_, nullptr);
   if (!call) return true;
   const std::size_t threads = thread_count();
-  ::alarm(prepare_patience_s);  // SIGALRM ends a process that would serve nothing more, and has its name in the log
+  ::alarm(prepare_patience_s);  // SIGALRM (14) ends a process that would serve nothing more, which the log says
   [&]() noexcept { call(); }();
   ::alarm(0);
   return !more_threads_than(threads);

@@ -224,7 +224,7 @@ def test_what_a_plugin_prepares_the_later_runs_have(demo):
 
 @pytest.mark.parametrize(
     "name, says",
-    [("starts-thread-in-prepare", "prepare() of the plugin started a thread"), ("hangs-in-prepare", "SIGALRM")],
+    [("starts-thread-in-prepare", "prepare() of the plugin started a thread"), ("hangs-in-prepare", "how=signal status=14")],
 )
 def test_a_plugin_that_prepares_what_it_must_not_begins_anew(demo, name, says):
     with with_plugin(demo, name) as daemon:
