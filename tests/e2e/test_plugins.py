@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import AM_ROOT, HATCHD, Daemon, wait_until
+from harness import AM_ROOT, HATCHD, SANITIZED, Daemon, wait_until
 from test_broken_plugins import path_of
 
 
@@ -47,6 +47,7 @@ def test_the_next_process_does_without_what_was_given_back(demo):
             assert daemon.process("hatchd: spare probe").pid == spare.pid
 
 
+@pytest.mark.skipif(SANITIZED, reason="the sanitizer's allocator has no such heap")
 def test_the_next_process_has_room(demo):
     with with_password(demo, "x") as daemon:
         assert daemon.run("probe.echo").status == 200
