@@ -69,7 +69,9 @@ struct Listener::State : std::enable_shared_from_this<Listener::State> {
   std::function<void()> done;
   Clock::time_point complained{};
 
-  explicit State(asio::io_context& context) : context(context), ticker(context), grace_timer(context) {}
+  explicit State(asio::io_context& context) : context(context), ticker(context), grace_timer(context) {
+    exchange->readiness = std::make_shared<Readiness>(context.get_executor());
+  }
 
   // -- accepting --
 
@@ -136,8 +138,7 @@ struct Listener::State : std::enable_shared_from_this<Listener::State> {
       ++refusals;
     else
       ++by_source[source];
-    entry->session = make_session(context.get_executor(), std::move(fd), std::move(peer), exchange,
-                                  door.tls ? tls : nullptr, refused);
+    entry->session = make_session(std::move(fd), std::move(peer), exchange, door.tls ? tls : nullptr, refused);
     entry->session->start([self = shared_from_this(), entry] { self->leave(entry); });
     start_ticking();
   }

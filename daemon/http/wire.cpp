@@ -9,9 +9,7 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
@@ -35,6 +33,7 @@ namespace beast = boost::beast::http;
 using boost::system::error_code;
 using Parser = beast::request_parser<beast::string_body>;
 using Clock = std::chrono::steady_clock;
+using Way = Readiness::Way;
 
 constexpr std::size_t read_piece = 16 * 1024;
 constexpr std::size_t file_piece = 64 * 1024;
@@ -60,23 +59,23 @@ void log_request(const Request& request, const Response& response, std::chrono::
 
 class Connection : public Session, public std::enable_shared_from_this<Connection> {
  public:
-  Connection(const asio::any_io_executor& executor, UniqueFd socket, Peer peer, std::shared_ptr<Exchange> exchange,
-             std::shared_ptr<const TlsContext> tls, bool refuse)
-      : socket_(executor, socket.release()),
+  Connection(UniqueFd socket, Peer peer, std::shared_ptr<Exchange> exchange, std::shared_ptr<const TlsContext> tls,
+             bool refuse)
+      : socket_(exchange->readiness, std::move(socket)),
         peer_(std::move(peer)),
         source_(source_key(peer_)),
         exchange_(std::move(exchange)),
         refuse_(refuse) {
-    if (tls) tls_ = tls->session(socket_.native_handle());
+    if (tls) tls_ = tls->session(socket_.get());
   }
 
   void start(std::function<void()> ended) override {
     asio::co_spawn(
-        socket_.get_executor(), [self = shared_from_this()] { return self->converse(); },
+        socket_.executor(), [self = shared_from_this()] { return self->converse(); },
         asio::bind_cancellation_slot(signal_.slot(),
                                      [self = shared_from_this(), ended = std::move(ended)](std::exception_ptr thrown) {
                                        self->log_thrown(thrown);
-                                       self->close();
+                                       self->socket_.close();
                                        ended();
                                      }));
   }
@@ -157,7 +156,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
     in_.shrink_to_fit();
     // With TLS a request may have come that the socket does not show any more.
     bool there = true;
-    if (!tls_) there = co_await wait(asio::posix::descriptor_base::wait_read);
+    if (!tls_) there = co_await wait(Way::read);
     if (there) there = co_await fill();
     co_return there;
   }
@@ -189,10 +188,11 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
     enter(State::fresh, exchange_->limits.handshake_time);
     char first = 0;
     while (true) {
-      const ssize_t got = ::recv(socket_.native_handle(), &first, 1, MSG_PEEK | MSG_DONTWAIT);
+      const ssize_t got = ::recv(socket_.get(), &first, 1, MSG_PEEK | MSG_DONTWAIT);
       if (got == 1) break;
       if (got == 0 || (errno != EAGAIN && errno != EINTR)) co_return false;
-      if (!co_await wait(asio::posix::descriptor_base::wait_read)) co_return false;
+      if (errno == EAGAIN) socket_.used_up(Way::read);
+      if (!co_await wait(Way::read)) co_return false;
     }
     constexpr char handshake_record = 22;  // RFC 8446, section 5.1
     if (first != handshake_record) {
@@ -213,11 +213,10 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
 
   // What came of it as recv(2) and sendmsg(2) would say it; `wants_` is what to wait for at EAGAIN.
   ssize_t note(const Tls::Outcome& outcome) {
-    errno = EAGAIN;
     switch (outcome.did) {
       case Tls::Did::moved: return static_cast<ssize_t>(outcome.bytes);
-      case Tls::Did::wants_read: wants_ = asio::posix::descriptor_base::wait_read; return -1;
-      case Tls::Did::wants_write: wants_ = asio::posix::descriptor_base::wait_write; return -1;
+      case Tls::Did::wants_read: return would_block(Way::read);
+      case Tls::Did::wants_write: return would_block(Way::write);
       case Tls::Did::ended:
       case Tls::Did::failed: break;
     }
@@ -465,7 +464,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   asio::awaitable<void> linger() {
     if (tls_ && !closing_) tls_->say_goodbye();
     tls_.reset();  // what still comes is dropped as it is
-    if (closing_ || ::shutdown(socket_.native_handle(), SHUT_WR) != 0) co_return;
+    if (closing_ || ::shutdown(socket_.get(), SHUT_WR) != 0) co_return;
     enter(State::lingering, exchange_->limits.linger_time);
     bool more = true;
     while (more) {  // a do-while around co_await is miscompiled by g++ 12
@@ -475,6 +474,14 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   }
 
   // -- bytes --
+
+  ssize_t would_block(Way way) {
+    socket_.used_up(way);
+    wants_ = way;
+    errno = EAGAIN;
+    return -1;
+  }
+  ssize_t noted(ssize_t result, Way way) { return result < 0 && errno == EAGAIN ? would_block(way) : result; }
 
   asio::awaitable<bool> fill() {
     while (!closing_ && !expired_) {
@@ -491,10 +498,11 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   // Not a coroutine: the piece lives on the stack and costs a waiting session nothing.
   ssize_t receive_piece() {
     char piece[read_piece];
-    wants_ = asio::posix::descriptor_base::wait_read;
     const ssize_t got = tls_ ? note(tls_->read(piece, sizeof piece))
-                             : ::recv(socket_.native_handle(), piece, sizeof piece, MSG_DONTWAIT);
+                             : noted(::recv(socket_.get(), piece, sizeof piece, MSG_DONTWAIT), Way::read);
     if (got > 0) {
+      // Less than there is room for was all (epoll(7)), but on a Unix socket, where a read ends behind descriptors, too.
+      if (!tls_ && !peer_.local && static_cast<std::size_t>(got) < sizeof piece) socket_.used_up(Way::read);
       in_.append(piece, static_cast<std::size_t>(got));
       moved_ += static_cast<std::size_t>(got);
     }
@@ -523,13 +531,12 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   }
 
   ssize_t send_plain(std::string_view first, std::string_view second) {
-    wants_ = asio::posix::descriptor_base::wait_write;
     std::array<iovec, 2> parts{iovec{const_cast<char*>(first.data()), first.size()},
                                iovec{const_cast<char*>(second.data()), second.size()}};
     msghdr message{};
     message.msg_iov = parts.data();
     message.msg_iovlen = parts.size();
-    return ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return noted(::sendmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL), Way::write);
   }
 
   // As much as a record of TLS holds. Made of the same texts it is the same again, which OpenSSL asks of a second try.
@@ -542,20 +549,21 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
     return sent == 0 ? -1 : sent;
   }
 
-  asio::awaitable<bool> wait(asio::posix::descriptor_base::wait_type what) {
+  asio::awaitable<bool> wait(Way way) {
     if (closing_ || expired_) co_return false;
-    moved_ = 0;
-    requests_in_turn_ = 0;
-    error_code error;
-    co_await socket_.async_wait(what, asio::redirect_error(asio::use_awaitable, error));
-    co_return !error && !closing_ && !expired_;
+    if (!socket_.ready(way)) {
+      moved_ = 0;
+      requests_in_turn_ = 0;
+      co_await socket_.wait(way);
+    }
+    co_return socket_.ready(way) && !closing_ && !expired_;
   }
 
   // Lets everybody else have a turn.
   asio::awaitable<void> yield() {
     moved_ = 0;
     requests_in_turn_ = 0;
-    co_await asio::post(socket_.get_executor(), asio::use_awaitable);
+    co_await asio::post(socket_.executor(), asio::use_awaitable);
   }
 
   // -- state --
@@ -568,23 +576,16 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
 
   void interrupt(bool& why) {
     why = true;
-    error_code ignored;
-    if (socket_.is_open()) socket_.cancel(ignored);
+    socket_.interrupt();
   }
 
   // Closed both ways, even while unread bytes are queued. A client of TCP that only ended its sending side looks the
   // same as one that left; on a Unix socket the kernel tells them apart.
   bool hung_up() const {
-    auto& socket = const_cast<asio::posix::stream_descriptor&>(socket_);
-    if (!socket.is_open()) return true;
+    if (!socket_) return true;
     const auto left = static_cast<short>(peer_.local ? POLLHUP | POLLERR : POLLRDHUP | POLLHUP | POLLERR);
-    pollfd poll{socket.native_handle(), POLLRDHUP, 0};
+    pollfd poll{socket_.get(), POLLRDHUP, 0};
     return ::poll(&poll, 1, 0) > 0 && (poll.revents & left) != 0;
-  }
-
-  void close() {
-    error_code ignored;
-    socket_.close(ignored);
   }
 
   void log_thrown(const std::exception_ptr& thrown) const {
@@ -599,7 +600,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
     }
   }
 
-  asio::posix::stream_descriptor socket_;
+  Readiness::Socket socket_;
   asio::cancellation_signal signal_;
   const Peer peer_;
   const std::string source_;
@@ -611,7 +612,7 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
   const Response* sending_ = nullptr;
   std::unique_ptr<Tls> tls_;
   bool plain_ = false;  // HTTP without TLS where TLS is spoken
-  asio::posix::descriptor_base::wait_type wants_ = asio::posix::descriptor_base::wait_read;
+  Way wants_ = Way::read;
   State state_ = State::fresh;
   SteadyTime since_ = Clock::now(), deadline_ = since_ + std::chrono::hours(1);
   std::string in_;  // read and not yet used: pipelined requests wait here
@@ -621,11 +622,9 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
 
 }  // namespace
 
-std::shared_ptr<Session> make_session(const boost::asio::any_io_executor& executor, UniqueFd socket, Peer peer,
-                                      std::shared_ptr<Exchange> exchange, std::shared_ptr<const TlsContext> tls,
-                                      bool refuse) {
-  return std::make_shared<Connection>(executor, std::move(socket), std::move(peer), std::move(exchange), std::move(tls),
-                                      refuse);
+std::shared_ptr<Session> make_session(UniqueFd socket, Peer peer, std::shared_ptr<Exchange> exchange,
+                                      std::shared_ptr<const TlsContext> tls, bool refuse) {
+  return std::make_shared<Connection>(std::move(socket), std::move(peer), std::move(exchange), std::move(tls), refuse);
 }
 
 }  // namespace hatchd::http

@@ -5,7 +5,6 @@
 // tick ends those that are late: ten thousand idle connections cost a comparison each, not a timer each.
 #pragma once
 
-#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
 #include <cstddef>
@@ -18,6 +17,7 @@
 #include "base/clock.hpp"
 #include "http/budget.hpp"
 #include "http/message.hpp"
+#include "http/readiness.hpp"
 #include "http/tls.hpp"
 
 namespace hatchd::http {
@@ -30,7 +30,7 @@ struct Limits {
   // source (see source_key()).
   Budget::Limits requests{64 * 1024 * 1024, 16 * 1024 * 1024};
   Budget::Limits answers{256 * 1024 * 1024, 128 * 1024 * 1024};
-  // Those that wait cost three kilobytes each (tests/bench/http.py): what would cost more has the bounds above.
+  // Those that wait cost two kilobytes each (tests/bench/http_front.py): what would cost more has the bounds above.
   std::size_t connections = 20'480;
   std::size_t connections_per_address = 10'240;  // of one source_key(): an address, or a user of this machine
   // Whole messages, not pauses between bytes: who drips is ended like who is silent.
@@ -53,6 +53,7 @@ using ReadFile =
 
 // What all sessions of a listener share. One thread: nothing here is locked.
 struct Exchange {
+  std::shared_ptr<Readiness> readiness;
   Limits limits;
   Answer answer;
   Observe observe;
@@ -83,8 +84,7 @@ class Session {
 };
 
 // `tls`: nullptr for plain HTTP. `refuse`: read one request and answer it with `overloaded`.
-std::shared_ptr<Session> make_session(const boost::asio::any_io_executor& executor, UniqueFd socket, Peer peer,
-                                      std::shared_ptr<Exchange> exchange, std::shared_ptr<const TlsContext> tls,
-                                      bool refuse);
+std::shared_ptr<Session> make_session(UniqueFd socket, Peer peer, std::shared_ptr<Exchange> exchange,
+                                      std::shared_ptr<const TlsContext> tls, bool refuse);
 
 }  // namespace hatchd::http

@@ -76,6 +76,7 @@ std::string serve(std::string_view bytes, std::size_t cut) {
   UniqueFd client(ends[0]);
   asio::io_context context(1);
   auto exchange = std::make_shared<Exchange>();
+  exchange->readiness = std::make_shared<Readiness>(context.get_executor());
   exchange->limits.body_bytes = 1024;
   exchange->limits.header_bytes = 1024;
   exchange->limits.header_fields = 8;
@@ -86,7 +87,7 @@ std::string serve(std::string_view bytes, std::size_t cut) {
   Peer peer;
   peer.address = "127.0.0.1:2";
   bool ended = false;
-  auto session = make_session(context.get_executor(), UniqueFd(ends[1]), std::move(peer), exchange, nullptr, false);
+  auto session = make_session(UniqueFd(ends[1]), std::move(peer), exchange, nullptr, false);
   session->start([&] { ended = true; });
 
   std::string answer;

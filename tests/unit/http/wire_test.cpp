@@ -1,11 +1,14 @@
 #include "http/wire.hpp"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 
+#include <array>
 #include <atomic>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cstring>
 
 #include "catch.hpp"
 #include "server.hpp"
@@ -484,6 +487,39 @@ TEST_CASE("a client that has ended its sending side gets its answer") {
   client.get("/");
   client.end_sending();
   CHECK(client.read().body == "late\n");
+}
+
+// A read of a Unix socket ends behind a descriptor, so that a short one is not all there is.
+TEST_CASE("descriptors that come with a request do not hide the next") {
+  std::atomic<bool> asked{false}, sent{false};
+  Server server([&](const Request& request) -> asio::awaitable<Response> {
+    asked = true;
+    while (!sent) co_await pause_for(1ms);
+    co_return text_response(200, request.path);
+  });
+  Client client = server.local();
+  client.get("/first");
+  while (!asked) std::this_thread::sleep_for(1ms);
+  std::string second = "GET /second HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  iovec bytes{second.data(), second.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr message{};
+  message.msg_iov = &bytes;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  const int descriptor = client.fd();
+  std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+  REQUIRE(::sendmsg(client.fd(), &message, MSG_NOSIGNAL) == static_cast<ssize_t>(second.size()));
+  client.get("/third");
+  sent = true;
+  CHECK(client.read().body == "/first\n");
+  CHECK(client.read().body == "/second\n");
+  CHECK(client.read().body == "/third\n");
 }
 
 TEST_CASE("an exception that reaches the session ends that connection alone") {
