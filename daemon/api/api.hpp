@@ -59,6 +59,7 @@ struct Api {
   SteadyTime looked{};         // when metrics last heard of the targets
   Members* members = nullptr;  // set before the first request; without it (in tests) there are none
   runs::Pool layouts{1};  // of results, one at a time: a large one takes seconds, and the pool's threads write records
+  std::size_t laying_out = 0;  // bytes of results that wait there
   // An artifact is gone, and this is the last that knows its digest. For the audit.
   std::function<void(const http::Context&, const runs::Run&, const runs::Artifact&)> artifact_removed{};
 };

@@ -2,6 +2,7 @@
 #include <boost/json.hpp>
 
 #include "api/api.hpp"
+#include "base/fd.hpp"
 #include "base/json.hpp"
 #include "hatch/json.hpp"
 
@@ -11,6 +12,8 @@ namespace {
 
 // From here on, laying out a result takes long enough to be felt by other clients.
 constexpr std::size_t large = 64 * 1024;
+// Of results that wait for it, in memory. The first is let through whatever its size.
+constexpr std::size_t max_waiting = 128 * 1024 * 1024;
 
 std::string summary(const runs::Run& run) {
   std::string text =
@@ -34,6 +37,11 @@ boost::asio::awaitable<Result<std::string>> as_json(Api& api, const runs::Run& r
     result = std::move(*text);
   }
   if (result.size() < large) co_return laid_out(run, result, indent);
+  if (api.laying_out > 0 && api.laying_out + result.size() > max_waiting)
+    co_return refuse("overloaded", "too many large results are being laid out as JSON",
+                     "the run is over: ask for /v1/runs/" + run.id + " in a moment, or with Accept: text/plain");
+  api.laying_out += result.size();
+  const Defer done{[&api, size = result.size()] { api.laying_out -= size; }};
   auto work = [run, result = std::move(result), indent] { return laid_out(run, result, indent); };
   co_return co_await api.layouts.run(std::move(work));
 }
@@ -81,8 +89,7 @@ Answer reply(Api& api, const http::Context& context, const runs::Run& run, const
     response = http::problem_response(*run.error, context.request, http::Format::json, "\"run\": " + *whole);
   } else {
     auto whole = co_await as_json(api, run, 0);
-    if (!whole) co_return refused(whole.error(), context);
-    response = http::json_response(status, std::move(*whole) + "\n");
+    response = whole ? http::json_response(status, std::move(*whole) + "\n") : refused(whole.error(), context);
   }
   if (!described) response.header("Location", "/v1/runs/" + run.id);
   co_return response;

@@ -77,7 +77,9 @@ Result<Spawned> spawn(const std::string& program, const std::string& title) {
   const Preparations prepared{theirs.get()};
   const int error =
       ::posix_spawn(&pid, program.c_str(), prepared.files(), prepared.attributes(), argv, variables.data());
-  if (error != 0) return refuse("internal", program + ": " + errno_text(error));
+  // It does not say what was missing; besides the program there is one other file to open.
+  if (error != 0)
+    return refuse("internal", (::access("/dev/null", R_OK) == 0 ? program : "/dev/null") + ": " + errno_text(error));
 
   Spawned child;
   child.pid = pid;

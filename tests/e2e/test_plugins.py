@@ -1,5 +1,6 @@
 """What a well-behaved plugin gets and gives: the probe fixture, and the template of the SDK."""
 
+import concurrent.futures
 import json
 import pathlib
 import subprocess
@@ -144,6 +145,26 @@ def test_a_large_result(probing):
 
 def test_a_rendering_by_name(probing):
     assert probing.ask("POST", "/v1/hatches/probe.big?format=folded&bytes=10").text == "a;b 1\n"
+
+
+@pytest.mark.skipif(SANITIZED, reason="takes minutes with a sanitizer")
+def test_large_results_that_many_read_at_once_have_a_bound(probing):
+    """Each is read whole to be laid out: whoever comes when memory is full of them is told what to do."""
+    made = probing.run("probe.big", {"bytes": 48_000_000}, timeout=60)
+    assert made.status == 200, made.text[:500]
+    path = made.headers["location"]
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: probing.ask("GET", path, timeout=120), range(10)))
+    assert {answer.status for answer in answers} == {200, 503}, [answer.text[:300] for answer in answers]
+    for answer in answers:
+        if answer.status == 503:
+            problem = answer.json()
+            assert problem["code"] == "overloaded" and int(answer.headers["retry-after"]) >= 1, problem
+        else:
+            assert len(result_of(answer)["filler"]) == 48_000_000
+    assert any("being laid out" in answer.text[:1000] and path in answer.text[:1000] for answer in answers if answer.status == 503)
+    again = probing.ask("GET", path, timeout=120)
+    assert again.status == 200, again.text[:500]
 
 
 def test_a_disrupt_hatch_is_off_until_it_is_named(probing):
