@@ -25,17 +25,26 @@ struct CeleryPing {
       "does not work: broker, login, queue, consumers, workers, the task, the result back end.\n\n"
       "Leaves nothing behind: the task expires when the wait is over and is taken back where it still lies, keys "
       "and queues of its own are removed. It costs a worker a few milliseconds and shows in its log.\n\n"
-      "task=NAME sends a task of the app's own, msg as its argument; the profile lists which.");
+      "task=NAME sends a task of the app's own, msg as its argument; the profile lists which.\n\n"
+      "ask=unanswered is gentle on the workers and fit for a probe every minute: their answers to the questions cost "
+      "them as much as the task does, so they are asked only where no result came within 0.3 s. What does not work is "
+      "told all the same. A good answer then tells nothing of the workers, and who ran the task only where the app "
+      "sets result_extended.");
   static constexpr const char* which_queue = "Which queue: the profile's own, or one that it lists";
 
-  std::string queue_name, task, message;
+  std::string queue_name, task, message, ask = "always";
 
   void params(auto& p) {
     p.optional("task", task, "A task of the app that the profile lists; celery.accumulate without it").length(0, 200);
     p.optional("msg", message, "A text that the task is given as its last argument").length(0, 1000);
+    p.optional("ask", ask,
+               "When workers are asked what they do: in any case, or only where the task stays unanswered at first, "
+               "which is gentle on them and fit for a probe every minute; who ran it is then known only where the app "
+               "sets result_extended")
+        .one_of({"always", "unanswered"});
   }
   hatch::Result ping(hatch::Run& run, const queue::Settings& settings, bool look_only) const {
-    return queue::celery::ping(run, settings, {queue_name, task, message, look_only});
+    return queue::celery::ping(run, settings, {queue_name, task, message, look_only, ask == "unanswered"});
   }
 };
 

@@ -28,7 +28,8 @@ class OverAmqp final : public Transport {
         patience_(wiring.patience),
         client_(access, watch, patience_, report) {}
 
-  std::string open_inbox() override {
+  // Always now: its name is the broker's choice.
+  std::string open_inbox(bool) override {
     inbox_ = client_.open_inbox();
     client_.confirm();
     return inbox_;

@@ -33,16 +33,13 @@ class OverRedis final : public Transport {
         patience_(wiring.patience),
         client_(access_, soon(), &report) {}
 
-  std::string open_inbox() override {
+  std::string open_inbox(bool now) override {
     const std::string reply_exchange = reply_exchange_prefix + control_;
     oid_ = new_uuid();
     inbox_ = oid_ + "." + reply_exchange;
     binding_key_ = prefix_ + "_kombu.binding." + reply_exchange;
     binding_ = oid_ + separator + separator + inbox_;
-    listener_.emplace(access_, soon());
-    client_.call({"SADD", binding_key_, binding_}, soon());
-    bound_ = true;
-    listen();
+    if (now) bind();
     return inbox_;
   }
 
@@ -64,6 +61,7 @@ class OverRedis final : public Transport {
   }
 
   std::optional<long long> ask(std::string_view method) override {
+    if (!listener_) bind();
     const std::string body = question(method, tickets_.issue(method), reply_exchange_prefix + control_, oid_);
     const std::string channel = prefix_ + "/" + std::to_string(access_.database) + "." + control_;
     const std::string envelope = question_envelope(body, control_, std::time(nullptr) + question_lifetime_s);
@@ -112,7 +110,7 @@ class OverRedis final : public Transport {
     return incoming;
   }
 
-  int fd() const override { return listener_ ? listener_->fd() : -1; }
+  int fd() const override { return listener_ ? listener_->fd() : client_.fd(); }
 
   // LREM looks from the left, where the youngest are: the place of ours.
   std::optional<bool> withdraw() override {
@@ -122,14 +120,16 @@ class OverRedis final : public Transport {
 
   void tidy(bool answers_due) override {
     listener_.reset();
-    if (!std::exchange(bound_, false)) return;
+    // Also where it never was bound: a worker whose back end is rpc all the same sends its result there.
+    const std::string inbox = std::exchange(inbox_, {});
+    if (inbox.empty()) return;
     client_.send({"SREM", binding_key_, binding_}, briefly());
-    client_.send({"DEL", prefix_ + inbox_}, briefly());
+    client_.send({"DEL", prefix_ + inbox}, briefly());
     for (owed_ += 2; owed_ > 0; --owed_) client_.next(briefly());
     if (!answers_due) return;
     // A worker that had read the binding before it was removed may be just about to push.
     std::this_thread::sleep_for(std::chrono::milliseconds{50});
-    client_.call({"DEL", prefix_ + inbox_}, briefly());
+    client_.call({"DEL", prefix_ + inbox}, briefly());
   }
 
   const char* name() const override { return "redis"; }
@@ -146,6 +146,11 @@ class OverRedis final : public Transport {
   }
   Watch soon() const { return watch_.within(patience_); }
   Watch briefly() const { return watch_.cleanup(std::chrono::seconds{1}); }
+  void bind() {
+    listener_.emplace(access_, soon());
+    call({"SADD", binding_key_, binding_}, soon());
+    listen();
+  }
   void listen() {
     if (!std::exchange(listening_, true)) listener_->send({"BRPOP", prefix_ + inbox_, "0"}, soon());
   }
@@ -157,7 +162,7 @@ class OverRedis final : public Transport {
   redis::Client client_;
   std::optional<redis::Client> listener_;
   Tickets tickets_;
-  bool listening_ = false, bound_ = false;
+  bool listening_ = false;
   bool heard_ = false;  // the first question was asked
   int owed_ = 0;        // answers to questions that nobody waits for
   std::string oid_, inbox_, binding_key_, binding_, key_, sent_;

@@ -8,6 +8,9 @@
 //   workers             what they said of themselves
 //
 // With several workers the questions go first: that the count of this task has grown tells afterwards who ran it.
+//
+// ask=unanswered sends the task alone, and the questions only where no result came within `first_wait`: they cost a
+// worker's main process as much as the task does.
 #include "queue/celery/ping.hpp"
 
 #include <boost/json.hpp>
@@ -22,6 +25,7 @@ namespace {
 
 constexpr const char* built_in = "celery.accumulate";  // returns its arguments; every worker has it
 constexpr std::size_t max_answer = 4096;
+constexpr std::chrono::milliseconds first_wait{300};  // of ask=unanswered: long for a worker that has nothing to do
 
 class Ping {
  public:
@@ -135,36 +139,27 @@ class Ping {
   }
 
   hatch::Result conclude() {
-    task_.reply_to = broker_->open_inbox();
-    asked_ = Clock::now();
-    found_.listeners = broker_->ask(questions[0]);
-    const bool nobody = !found_.depth.there || found_.depth.consumers == 0;
-    const bool several = found_.listeners.value_or(found_.depth.consumers.value_or(1)) > 1;
-    if (nobody || several) {
-      ask_the_rest();
-      gather(watch_.within(control_patience_), [&] { return !nobody && workers_done(); });
-    }
     // Where nobody consumes, a task would only lie there.
-    if (!nobody) {
-      send();
-      if (!several) ask_the_rest();
-      answer();
-      if (!several && !workers_done()) gather(until(asked_ + control_patience_), [&] { return workers_done(); });
-      if (found_.outcome.over())
-        found_.worker = who(several);
-      else if (workers_.complete() > 0)
-        ask_again("active");  // what they do now, and whether that is the ping
-    }
+    const bool nobody = !found_.depth.there || found_.depth.consumers == 0;
+    const bool later = request_.ask_later && !nobody;
+    task_.reply_to = broker_->open_inbox(!later || found_.result_address == "rpc");
+    if (later)
+      send_then_ask();
+    else
+      ask_then_send(nobody);
+    if (sent_ != Time{} && !found_.outcome.over() && workers_.complete() > 0)
+      ask_again("active");  // what they do now, and whether that is the ping
     const Time told = Clock::now();
     if (sent_ == Time{}) found_.waited_s = std::chrono::duration<double>(told - asked_).count();
     if (!found_.outcome.over()) take_back();
     // Redis tells subscribers of every database; what counts is that the result lies where it is looked for.
     const bool elsewhere = found_.outcome.over() && results_ && !results_->remove();
     results_.reset();
-    report_.step("workers", ms_between(asked_, told), !workers_.all().empty(),
-                 workers_.all().empty()
-                     ? "none answers on the control channel"
-                     : counted(static_cast<long long>(workers_.all().size()), "worker") + " answered");
+    if (asked_ != Time{})
+      report_.step("workers", ms_between(asked_, told), !workers_.all().empty(),
+                   workers_.all().empty()
+                       ? "none answers on the control channel"
+                       : counted(static_cast<long long>(workers_.all().size()), "worker") + " answered");
     tidy();
     describe();
     const Verdict verdict = judge(found_, workers_);
@@ -177,6 +172,36 @@ class Ping {
       report_.fail("a result came back for the ping, but it is not what was sent",
                    "what else writes to this result back end?");
     return report_.result(verdict.sentence);
+  }
+
+  void ask_then_send(bool nobody) {
+    ask_first();
+    const bool several = found_.listeners.value_or(found_.depth.consumers.value_or(1)) > 1;
+    if (nobody || several) {
+      ask_the_rest();
+      gather(watch_.within(control_patience_), [&] { return !nobody && workers_done(); });
+    }
+    if (nobody) return;
+    send();
+    if (!several) ask_the_rest();
+    report_.begin("answer");
+    answer();
+    if (!several) hear_the_rest();
+    if (found_.outcome.over()) found_.worker = who(several);
+  }
+
+  void send_then_ask() {
+    send();
+    report_.begin("answer");
+    wait_for_result(std::min(first_wait, patience_ / 2));
+    if (!found_.outcome.over()) {
+      ask_first();
+      ask_the_rest();
+      answer();
+      hear_the_rest();
+    }
+    // Counts tell nothing here: that of this task may have grown before anybody was asked.
+    if (found_.outcome.over()) found_.worker = who(false);
   }
 
   void send() {
@@ -192,13 +217,18 @@ class Ping {
     report_.good(found_.task + " as " + task_.id);
   }
 
-  void answer() {
-    report_.begin("answer");
-    gather(until(sent_ + patience_), [&] { return found_.outcome.over(); });
+  // The result, if it comes within so long after the task was sent.
+  void wait_for_result(std::chrono::milliseconds patience) {
+    gather(until(sent_ + patience), [&] { return found_.outcome.over(); });
     found_.waited_s = std::chrono::duration<double>(Clock::now() - sent_).count();
-    if (!found_.outcome.over()) return report_.bad("nothing came within " + counted(patience_.count(), "ms"));
+    if (!found_.outcome.over()) return;
     found_.round_trip_ms = ms_between(sent_, Clock::now());
     report_.good(found_.outcome.status);
+  }
+
+  void answer() {
+    wait_for_result(patience_);
+    if (!found_.outcome.over()) report_.bad("nothing came within " + counted(patience_.count(), "ms"));
   }
 
   void ask_again(const char* method) {
@@ -208,9 +238,18 @@ class Ping {
     gather(watch_.within(control_patience_), [&] { return workers_.complete() >= complete; });
   }
 
+  void ask_first() {
+    asked_ = Clock::now();
+    found_.listeners = broker_->ask(questions[0]);
+  }
+
   void ask_the_rest() {
     for (const char* method : questions)
       if (method != questions[0]) broker_->ask(method);
+  }
+
+  void hear_the_rest() {
+    if (!workers_done()) gather(until(asked_ + control_patience_), [&] { return workers_done(); });
   }
 
   // Takes what comes until `done` or the time is over.
@@ -288,7 +327,9 @@ class Ping {
       report_.add("status", report_.clean(found_.outcome.status, 32));
       report_.add("answer", hatch::Raw{cleaned(found_.outcome.value)});
     }
-    report_.add("workers", workers_.json(report_, found_.target, found_.queue));
+    // With ask=unanswered an empty list would say that nobody answered, where nobody was asked.
+    if (asked_ != Time{} || !request_.ask_later)
+      report_.add("workers", workers_.json(report_, found_.target, found_.queue));
     hatch::Object origins;
     const auto origin = [&](const char* name, const std::string& value, const std::string& from) {
       origins.add(name, hatch::Object{}.add("value", report_.clean(value)).add("origin", report_.clean(from)));
@@ -361,7 +402,7 @@ class Ping {
     }
     results_.reset();
     try {
-      if (broker_) broker_->tidy(!workers_done());
+      if (broker_) broker_->tidy(asked_ != Time{} && !workers_done());
     } catch (const std::exception&) {
     }
   }

@@ -8,6 +8,7 @@ namespace queue::celery {
 struct Request {
   std::string queue, task, message;  // empty: the profile's queue; celery.accumulate; nothing
   bool look_only = false;            // a dry run: as far as it goes without sending anything
+  bool ask_later = false;            // workers are asked only where no result came soon
 };
 
 // Throws hatch::Failure with all that was found out.

@@ -41,8 +41,8 @@ class Transport {
  public:
   virtual ~Transport() = default;
 
-  // A place for answers; its name is what a task's reply_to says.
-  virtual std::string open_inbox() = 0;
+  // A place for answers; its name is what a task's reply_to says. Without `now` it may wait for the first question.
+  virtual std::string open_inbox(bool now) = 0;
   virtual Depth look(const std::string& queue) = 0;
   // Sends one question to all workers. How many listen, where the broker says.
   virtual std::optional<long long> ask(std::string_view method) = 0;
