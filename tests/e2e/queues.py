@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -271,6 +272,30 @@ def good(daemon, profile, **params):
     answer = ping(daemon, profile, **params)
     assert answer.status == 200, answer
     return answer.json()["result"]
+
+
+def answered_soon(daemon, profile, **params):
+    """The results of pings with ask=unanswered, the last of which was answered before anybody was asked: a busy machine may
+    not manage that at once."""
+    results = []
+
+    def soon():
+        results.append(good(daemon, profile, ask="unanswered", **params))
+        return "workers" not in results[-1]
+
+    wait_until("an answer within the first wait", soon, 60)
+    return results
+
+
+def same_verdict(daemon, profile, **params):
+    """Asked later, the workers say the same; the result of ask=unanswered."""
+    always, unanswered = (bad(daemon, profile, ask=ask, **params) for ask in ("always", "unanswered"))
+    for name in ("verdict", "hint", "consumers", "worker", "depth"):
+        one, other = (re.sub(r"[\d.]+ m?s\b", "N s", str(result.get(name))) for result in (always, unanswered))
+        assert one == other, name
+    assert [one["name"] for one in always["workers"]] == [one["name"] for one in unanswered["workers"]]
+    assert [one["name"] for one in always["steps"]] == [one["name"] for one in unanswered["steps"]]
+    return unanswered
 
 
 def run_of(answer):

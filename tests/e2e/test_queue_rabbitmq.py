@@ -7,7 +7,7 @@ import pytest
 
 from harness import free_port, wait_until
 from mail import Authority
-from queues import Mute, Rabbit, Redis, Says, Worker, assert_nowhere, bad, good, hatchd, ping, run_of, step
+from queues import Mute, Rabbit, Redis, Says, Worker, answered_soon, assert_nowhere, bad, good, hatchd, ping, run_of, same_verdict, step
 
 SECRET = "s3cret-rabbit"
 
@@ -178,6 +178,47 @@ def test_a_stopped_worker(rabbit):
             # The ping that it took meanwhile is expired by now: it is revoked and never run.
             wait_until("the worker to have thrown the ping away", lambda: "Discarding revoked task: celery.accumulate" in worker.log())
             assert "succeeded" not in worker.log()
+
+
+def test_ask_unanswered_asks_nobody_where_an_answer_comes(daemon, rabbit):
+    before = rabbit.things()
+    with rabbit.channel() as channel:
+        # A box of our own beside those of the workers.
+        box = channel.queue_declare(exclusive=True).queue
+        channel.queue_bind(box, exchange="celery.pidbox")
+        results = answered_soon(daemon, "shop", target="worker")
+        result = results[-1]
+        results += [good(daemon, "shop", ask="unanswered") for _ in range(20)]
+        results.append(good(daemon, "shop"))
+        asked = 3 * sum("workers" in one for one in results)
+        wait_until("the questions of those that asked", lambda: channel.queue_declare(box, passive=True).message_count == asked)
+    assert result["worker"] is None and result["status"] == "SUCCESS" and result["consumers"] == 1 and "workers" not in result
+    assert [one["name"] for one in result["steps"]] == ["connect", "login", "queue", "publish", "answer"]
+    assert result["verdict"].startswith("a worker answered through queue `celery` in ")
+    wait_until("the broker to have forgotten the last connection", lambda: rabbit.things() == before, 120)
+
+
+def test_ask_unanswered_and_a_stopped_worker(rabbit):
+    with Worker(rabbit.url("shop"), "rpc://", name="stopped", queues="halted") as worker:
+        profile = celery(rabbit.url("shop"), queue="halted", control_wait="500ms") | {"timeout": "1s"}
+        with hatchd({"shop": profile}, {"worker": {"pid": worker.pid}}) as daemon:
+            worker.signal(signal.SIGSTOP)
+            try:
+                result = same_verdict(daemon, "shop", target="worker")
+                assert "1 consumer, but no worker answers" in result["verdict"] and result["workers"] == []
+                assert f"process {worker.pid} of the target is stopped" in result["verdict"]
+            finally:
+                worker.signal(signal.SIGCONT)
+
+
+def test_ask_unanswered_asks_at_once_where_the_broker_knows_why(worker, rabbit):
+    with hatchd({"shop": celery(rabbit.url(), queues=["nobody", "absent"], control_wait="3s")}) as daemon, rabbit.channel() as channel:
+        result = bad(daemon, "shop", queue="absent", ask="unanswered")
+        assert "there is no queue `absent`" in result["verdict"] and [one["name"] for one in result["workers"]] == [worker.name]
+        channel.queue_declare("nobody", durable=True, auto_delete=False)
+        result = bad(daemon, "shop", queue="nobody", ask="unanswered")
+        assert "no consumer: the workers that answer listen to celery" in result["verdict"]
+        assert channel.queue_delete("nobody") == 0
 
 
 def test_several_workers(rabbit):

@@ -12,7 +12,9 @@ import pytest
 
 from harness import free_port, open_to_all, wait_until
 from mail import Authority
-from queues import PYTHON, Mute, Redis, Says, Server, Worker, assert_nowhere, bad, good, hatchd, ping, run_of, step
+from queues import (
+    PYTHON, Mute, Redis, Says, Server, Worker, answered_soon, assert_nowhere, bad, good, hatchd, ping, run_of, same_verdict, step,
+)
 
 SECRET = "s3cret-Pass/word"
 QUOTED = "s3cret-Pass%2Fword"
@@ -208,6 +210,104 @@ def test_a_clear_broker_and_no_worker_at_all(redis):
         assert result["consumers"] == 0 and result["worker"] is None and result["workers"] == []
         assert redis.cli("LLEN", "celery", database=7) == "1200"
         redis.cli("FLUSHDB", database=7)
+
+
+def questions(monitored):
+    return sum('"PUBLISH" "/0.celery.pidbox"' in line for line in monitored.splitlines())
+
+
+def test_ask_unanswered_asks_nobody_where_an_answer_comes(daemon, redis):
+    good(daemon, "shop")
+    before = acknowledged(redis)
+    with Server("monitor") as monitor:
+        monitor.launch("redis-cli", "-p", redis.port, "MONITOR")
+        wait_until("the monitor", lambda: monitor.alive() and monitor.log().startswith("OK"))
+        results = answered_soon(daemon, "shop", target="worker")
+        good(daemon, "shop")
+        redis.cli("ECHO", "that was all")
+        wait_until("the monitor to have seen it all", lambda: "that was all" in monitor.log())
+        assert questions(monitor.log()) == 3 * len(results)  # of those that came too late, and of the one that asks always
+    result = results[-1]
+    assert result["worker"] is None and result["status"] == "SUCCESS" and result["answer"][0] == "hatchd"
+    assert [one["name"] for one in result["steps"]] == ["connect", "login", "result back end", "queue", "publish", "answer"]
+    assert result["verdict"].startswith("a worker answered through queue `celery` in ")
+    assert "workers" not in result and "consumers" not in result
+    for _ in range(20):
+        good(daemon, "shop", ask="unanswered")
+    result = bad(daemon, "shop", task="shop.fail", ask="unanswered")
+    assert "it failed: ValueError: no goods" in result["verdict"]
+    wait_until("nothing to be left", lambda: acknowledged(redis) == before)
+    answer = ping(daemon, "shop", ask="never")
+    assert answer.status == 422 and "unanswered" in answer.text, answer
+
+
+def test_ask_unanswered_names_the_worker_where_the_result_does(redis):
+    settings = {"SHOP_SETTINGS": json.dumps({"result_extended": True})}
+    with Worker(redis.url(12), redis.url(12), name="a", env=settings) as a, Worker(redis.url(12), redis.url(12), name="b", env=settings) as b:
+        with hatchd({"shop": celery(redis.url(12))}) as daemon:
+            result = answered_soon(daemon, "shop")[-1]
+            assert result["worker"] in (a.name, b.name) and result["verdict"].startswith(f"worker {result['worker']} answered")
+
+
+def test_ask_unanswered_over_rpc(redis):
+    with Worker(redis.url(13), "rpc://", name="rpc"), hatchd({"shop": celery(redis.url(13), "rpc://")}) as daemon:
+        before = redis.keys(13)
+        assert answered_soon(daemon, "shop")[-1]["status"] == "SUCCESS"
+        wait_until("nothing to be left", lambda: redis.keys(13) == before)
+
+
+def test_ask_unanswered_asks_where_the_answer_is_late(daemon, worker):
+    later = worker.folder / "in-a-second"
+    run = daemon.start_run("queue.ping", {"profile": "shop", "ask": "unanswered", "task": "shop.wait", "msg": str(later)})
+    time.sleep(1)
+    later.write_text("")
+    result = daemon.ended(run, 40)["result"]
+    assert result["status"] == "SUCCESS" and result["round_trip_ms"] > 300, result
+    assert result["worker"] == worker.name and [one["name"] for one in result["workers"]] == [worker.name]
+    assert [one["name"] for one in result["steps"]][-2:] == ["answer", "workers"]
+
+
+def test_ask_unanswered_gives_the_same_verdicts(daemon, worker, redis):
+    result = same_verdict(daemon, "quick", queue="nobody")
+    assert "no consumer" in result["verdict"] and "listen to celery" in result["verdict"]
+    assert redis.cli("LLEN", "nobody") == "0"
+    never = worker.folder / "much-later"
+    assert "was still running after" in same_verdict(daemon, "quick", task="shop.wait", msg=str(never))["verdict"]
+    try:
+        # Both slots run what the two pings sent.
+        assert "all 2 slots of w1@test run tasks" in same_verdict(daemon, "quick")["verdict"]
+    finally:
+        never.write_text("")
+    wait_until("the slots to be free", lambda: ping(daemon, "shop").status == 200)
+
+
+def test_ask_unanswered_and_a_stopped_worker(redis):
+    with Worker(redis.url(14), redis.url(14), name="stopped") as worker:
+        profile = celery(redis.url(14)) | {"timeout": "1s", "control_wait": "1s"}
+        with hatchd({"shop": profile}, {"worker": {"pid": worker.pid}}) as daemon:
+            worker.signal(signal.SIGSTOP)
+            try:
+                before = redis.keys(14)
+                result = same_verdict(daemon, "shop", target="worker")
+                assert "but no worker answers" in result["verdict"] and result["workers"] == []
+                assert f"process {worker.pid} of the target is stopped" in result["verdict"]
+                assert redis.keys(14) == before
+            finally:
+                worker.signal(signal.SIGCONT)
+
+
+def test_ask_unanswered_and_no_worker_at_all(redis):
+    with hatchd({"shop": celery(redis.url(15)) | {"timeout": "1s", "control_wait": "1s"}}) as daemon:
+        redis.cli("LPUSH", "celery", "x", database=15)
+        result = same_verdict(daemon, "shop")
+        assert result["verdict"] == "broker up, queue `celery` has 1 message and no consumer: no worker listens to it"
+        assert result["consumers"] == 0 and result["workers"] == [] and redis.keys(15) == {"celery"}
+        run = daemon.start_run("queue.ping", {"profile": "shop", "ask": "unanswered"})
+        wait_until("the task to be there", lambda: redis.cli("LLEN", "celery", database=15) == "2")
+        daemon.ask("DELETE", f"/v1/runs/{run}")
+        daemon.ended(run)
+        assert redis.keys(15) == {"celery"} and redis.cli("LLEN", "celery", database=15) == "1"
+        redis.cli("FLUSHDB", database=15)
 
 
 def test_users_prefixes_and_passwords():
