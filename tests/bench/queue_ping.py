@@ -3,6 +3,7 @@
 README.md."""
 
 import argparse
+import json
 import os
 import pathlib
 import shutil
@@ -35,6 +36,20 @@ def command(worker, *argv):
     return act
 
 
+def kept(daemon, params):
+    """One connection for all requests, as a monitor keeps it."""
+    connection = daemon.connection()
+
+    def act():
+        connection.request("POST", "/v1/hatches/queue.ping", json.dumps(params), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            sys.exit(f"queue.ping {params} failed: {body.decode()}")
+
+    return act
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", help="build/release, or another folder with bin/hatchd")
@@ -53,6 +68,8 @@ def main():
                 "celery inspect ping": command(worker, queues.PYTHON, "-m", "celery", "-A", "shop_tasks", "inspect", "ping"),
                 "Python round trip": command(worker, queues.PYTHON, "-c", SCRIPT),
                 "hatchd, HTTP": lambda: queues.good(daemon, "shop"),
+                "hatchd, kept": kept(daemon, {"profile": "shop"}),
+                "hatchd, ask=unanswered": kept(daemon, {"profile": "shop", "ask": "unanswered"}),
             }
             if shutil.which("curl"):
                 curl = ["curl", "-sSf", "--unix-socket", daemon.socket, "-X", "POST", "http://h/queue.ping"]
@@ -64,10 +81,10 @@ def main():
                     measured[name] += [timed(act) for _ in range(20 if name.startswith("hatchd") else 1)]
 
     medians = {name: statistics.median(times) for name, times in measured.items()}
-    print(f"{'':22}{'median ms':>12}{'least ms':>12}{'inspect/it':>12}{'script/it':>12}")
+    print(f"{'':24}{'median ms':>12}{'least ms':>12}{'inspect/it':>12}{'script/it':>12}")
     for name, median in medians.items():
         ratios = [medians["celery inspect ping"] / median, medians["Python round trip"] / median]
-        print(f"{name:22}{median:12.2f}{min(measured[name]):12.2f}{ratios[0]:12.1f}{ratios[1]:12.1f}")
+        print(f"{name:24}{median:12.2f}{min(measured[name]):12.2f}{ratios[0]:12.1f}{ratios[1]:12.1f}")
 
 
 if __name__ == "__main__":
