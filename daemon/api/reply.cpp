@@ -12,7 +12,8 @@ namespace {
 
 // From here on, laying out a result takes long enough to be felt by other clients.
 constexpr std::size_t large = 64 * 1024;
-// Of results that wait for it, in memory. The first is let through whatever its size.
+// Of results that wait for it, in memory. The first is let through whatever its size. How many runs can end at once is
+// limited elsewhere, and so are those that wait for the answer to their call.
 constexpr std::size_t max_waiting = 128 * 1024 * 1024;
 
 std::string summary(const runs::Run& run) {
@@ -29,7 +30,8 @@ Result<std::string> laid_out(const runs::Run& run, const std::string& result, un
 }
 
 // A result that cannot be read is a problem of its own: null would say that there was none.
-boost::asio::awaitable<Result<std::string>> as_json(Api& api, const runs::Run& run, unsigned indent) {
+// What only reads, and so may well come again, is refused where many large ones wait.
+boost::asio::awaitable<Result<std::string>> as_json(Api& api, const runs::Run& run, unsigned indent, bool only_reads) {
   std::string result;
   if (run.has_result) {
     auto text = co_await api.runner.read(run.id, "result.json");
@@ -37,9 +39,9 @@ boost::asio::awaitable<Result<std::string>> as_json(Api& api, const runs::Run& r
     result = std::move(*text);
   }
   if (result.size() < large) co_return laid_out(run, result, indent);
-  if (api.laying_out > 0 && api.laying_out + result.size() > max_waiting)
+  if (only_reads && api.laying_out > 0 && api.laying_out + result.size() > max_waiting)
     co_return refuse("overloaded", "too many large results are being laid out as JSON",
-                     "the run is over: ask for /v1/runs/" + run.id + " in a moment, or with Accept: text/plain");
+                     "try again in a moment, or ask for Accept: text/plain");
   api.laying_out += result.size();
   const Defer done{[&api, size = result.size()] { api.laying_out -= size; }};
   auto work = [run, result = std::move(result), indent] { return laid_out(run, result, indent); };
@@ -84,12 +86,13 @@ Answer reply(Api& api, const http::Context& context, const runs::Run& run, const
       response = http::text_response(status, body->empty() ? summary(run) : std::move(*body));
     }
   } else if (failed) {
-    const auto whole = co_await as_json(api, run, 1);
+    const auto whole = co_await as_json(api, run, 1, described);
     if (!whole) co_return refused(whole.error(), context);
     response = http::problem_response(*run.error, context.request, http::Format::json, "\"run\": " + *whole);
   } else {
-    auto whole = co_await as_json(api, run, 0);
-    response = whole ? http::json_response(status, std::move(*whole) + "\n") : refused(whole.error(), context);
+    auto whole = co_await as_json(api, run, 0, described);
+    if (!whole) co_return refused(whole.error(), context);
+    response = http::json_response(status, std::move(*whole) + "\n");
   }
   if (!described) response.header("Location", "/v1/runs/" + run.id);
   co_return response;

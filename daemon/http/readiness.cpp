@@ -55,7 +55,7 @@ asio::awaitable<void> Readiness::Socket::wait(Way way) {
 bool Readiness::Socket::enter(Way way) {
   if ((entered_ & bit(way)) != 0) return true;
   epoll_event event{};
-  event.events = entered_ | EPOLLIN | bit(way) | EPOLLET;
+  event.events = entered_ | EPOLLIN | EPOLLRDHUP | EPOLLPRI | bit(way) | EPOLLET;
   event.data.ptr = this;
   const int set = readiness_->set_.native_handle();
   if (::epoll_ctl(set, entered_ == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, get(), &event) != 0) return false;
@@ -73,6 +73,7 @@ std::optional<Readiness::Socket::Resume> Readiness::Socket::wake() {
 }
 
 void Readiness::Socket::tell(std::uint32_t events) {
+  if ((events & ~static_cast<std::uint32_t>(EPOLLIN | EPOLLOUT)) != 0) only_bytes_ = false;
   // The end of a connection shows in whatever is tried next.
   if ((events & (EPOLLERR | EPOLLHUP)) != 0) events |= EPOLLIN | EPOLLOUT;
   ready_ |= events & (EPOLLIN | EPOLLOUT);

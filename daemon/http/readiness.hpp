@@ -54,8 +54,13 @@ class Readiness::Socket {
 
   // A try is worth it. At first it always is.
   bool ready(Way way) const { return (ready_ & bit(way)) != 0; }
-  // A try came to EAGAIN, or to less than it asked for: what comes after this is told as news.
+  // A try came to EAGAIN: what comes after this is told as news.
   void used_up(Way way) { ready_ &= ~bit(way); }
+  // A read came to less than it asked for, which means the same (epoll(7)), unless the news was of more than bytes: an
+  // end that came with them is told once, and a read stops at urgent data.
+  void read_short() {
+    if (only_bytes_) used_up(Way::read);
+  }
 
   // For who finds it not ready: until it is, or interrupt(), or it cannot be waited for; ready() tells. One caller at a
   // time.
@@ -75,6 +80,7 @@ class Readiness::Socket {
   std::shared_ptr<Readiness> readiness_;
   UniqueFd fd_;
   std::uint32_t ready_ = EPOLLIN | EPOLLOUT, entered_ = 0, awaited_ = 0;
+  bool only_bytes_ = true;  // came so far
   std::optional<Resume> resume_;
 };
 

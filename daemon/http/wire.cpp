@@ -501,8 +501,8 @@ class Connection : public Session, public std::enable_shared_from_this<Connectio
     const ssize_t got = tls_ ? note(tls_->read(piece, sizeof piece))
                              : noted(::recv(socket_.get(), piece, sizeof piece, MSG_DONTWAIT), Way::read);
     if (got > 0) {
-      // Less than there is room for was all (epoll(7)), but on a Unix socket, where a read ends behind descriptors, too.
-      if (!tls_ && !peer_.local && static_cast<std::size_t>(got) < sizeof piece) socket_.used_up(Way::read);
+      // On a Unix socket a read ends behind descriptors, too.
+      if (!tls_ && !peer_.local && static_cast<std::size_t>(got) < sizeof piece) socket_.read_short();
       in_.append(piece, static_cast<std::size_t>(got));
       moved_ += static_cast<std::size_t>(got);
     }

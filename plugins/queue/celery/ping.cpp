@@ -176,7 +176,7 @@ class Ping {
 
   void ask_then_send(bool nobody) {
     ask_first();
-    const bool several = found_.listeners.value_or(found_.depth.consumers.value_or(1)) > 1;
+    const bool several = several_listen();
     if (nobody || several) {
       ask_the_rest();
       gather(watch_.within(control_patience_), [&] { return !nobody && workers_done(); });
@@ -200,8 +200,9 @@ class Ping {
       answer();
       hear_the_rest();
     }
-    // Counts tell nothing here: that of this task may have grown before anybody was asked.
-    if (found_.outcome.over()) found_.worker = who(false);
+    // Counts tell nothing here: that of this task may have grown before anybody was asked. And of several workers the
+    // one that answers is rather not the one that was busy with the task.
+    if (found_.outcome.over()) found_.worker = several_listen() ? found_.outcome.worker : who(false);
   }
 
   void send() {
@@ -275,6 +276,8 @@ class Ping {
     const long long expected = found_.depth.consumers.value_or(1);
     return workers_.consumers(found_.queue) >= std::max<long long>(expected, 1);
   }
+
+  bool several_listen() const { return found_.listeners.value_or(found_.depth.consumers.value_or(1)) > 1; }
 
   // Who ran the task: the back end says it, or only one can have, or only one's count has grown.
   std::string who(bool several) {

@@ -489,6 +489,40 @@ TEST_CASE("a client that has ended its sending side gets its answer") {
   CHECK(client.read().body == "late\n");
 }
 
+// Bytes and what comes right behind them are news of one moment, and a read that takes less than it could is no sign that
+// this was all.
+TEST_CASE("an end or urgent data that come with a request are not missed") {
+  std::atomic<bool> asked{false}, sent{false};
+  Server server([&](const Request& request) -> asio::awaitable<Response> {
+    if (request.path == "/block") {
+      asked = true;
+      while (!sent) std::this_thread::sleep_for(1ms);  // the event loop sees nothing meanwhile
+    }
+    co_return text_response(200, request.path);
+  });
+  for (const bool urgent : {false, true}) {
+    asked = sent = false;
+    Client client = server.tcp(), blocking = server.tcp();
+    REQUIRE(client.get("/first").read().body == "/first\n");
+    blocking.get("/block");
+    while (!asked) std::this_thread::sleep_for(1ms);
+    client.get("/second");
+    if (urgent) {
+      REQUIRE(::send(client.fd(), "!", 1, MSG_OOB | MSG_NOSIGNAL) == 1);
+      client.get("/third");
+    } else {
+      client.end_sending();
+    }
+    sent = true;
+    CHECK(client.read().body == "/second\n");
+    if (urgent)
+      CHECK(client.read().body == "/third\n");
+    else
+      CHECK(client.closes(10s));
+    CHECK(blocking.read().body == "/block\n");
+  }
+}
+
 // A read of a Unix socket ends behind a descriptor, so that a short one is not all there is.
 TEST_CASE("descriptors that come with a request do not hide the next") {
   std::atomic<bool> asked{false}, sent{false};
