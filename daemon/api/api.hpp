@@ -11,6 +11,7 @@
 #include "api/members.hpp"
 #include "catalogue/catalogue.hpp"
 #include "catalogue/describe.hpp"
+#include "http/budget.hpp"
 #include "http/message.hpp"
 #include "http/router.hpp"
 #include "runs/runner.hpp"
@@ -59,7 +60,7 @@ struct Api {
   SteadyTime looked{};         // when metrics last heard of the targets
   Members* members = nullptr;  // set before the first request; without it (in tests) there are none
   runs::Pool layouts{1};  // of results, one at a time: a large one takes seconds, and the pool's threads write records
-  std::size_t laying_out = 0;  // bytes of results that wait there
+  std::shared_ptr<http::Budget> laying_out = std::make_shared<http::Budget>();  // bytes of results that wait there
   // An artifact is gone, and this is the last that knows its digest. For the audit.
   std::function<void(const http::Context&, const runs::Run&, const runs::Artifact&)> artifact_removed{};
 };

@@ -1,8 +1,9 @@
 // A run as an answer: JSON, its text, another rendering, or the problem with the run in it.
+#include <algorithm>
 #include <boost/json.hpp>
+#include <cstdint>
 
 #include "api/api.hpp"
-#include "base/fd.hpp"
 #include "base/json.hpp"
 #include "hatch/json.hpp"
 
@@ -39,11 +40,11 @@ boost::asio::awaitable<Result<std::string>> as_json(Api& api, const runs::Run& r
     result = std::move(*text);
   }
   if (result.size() < large) co_return laid_out(run, result, indent);
-  if (only_reads && api.laying_out > 0 && api.laying_out + result.size() > max_waiting)
+  const std::size_t most = only_reads ? std::max(max_waiting, result.size()) : SIZE_MAX;
+  http::Share share;
+  if (!share.grow(api.laying_out, {most, most}, "", result.size()))
     co_return refuse("overloaded", "too many large results are being laid out as JSON",
                      "try again in a moment, or ask for Accept: text/plain");
-  api.laying_out += result.size();
-  const Defer done{[&api, size = result.size()] { api.laying_out -= size; }};
   auto work = [run, result = std::move(result), indent] { return laid_out(run, result, indent); };
   co_return co_await api.layouts.run(std::move(work));
 }

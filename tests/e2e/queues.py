@@ -218,6 +218,14 @@ class Worker(Server):
             with contextlib.suppress(OSError):
                 os.kill(process.pid, number)
 
+    @contextlib.contextmanager
+    def stopped(self):
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
 
 class Mute:
     """Takes connections and never says a word."""

@@ -167,14 +167,11 @@ def test_a_stopped_worker(rabbit):
     with Worker(rabbit.url("shop"), "rpc://", name="stopped", queues="stopped") as worker:
         profile = celery(rabbit.url("shop"), queue="stopped", control_wait="500ms") | {"timeout": "1s"}
         with hatchd({"shop": profile}, {"worker": {"pid": worker.pid}}) as daemon:
-            worker.signal(signal.SIGSTOP)
-            try:
+            with worker.stopped():
                 result = bad(daemon, "shop", target="worker")
                 assert "1 consumer, but no worker answers" in result["verdict"]
                 assert f"process {worker.pid} of the target is stopped" in result["verdict"]
                 assert result["consumers"] == 1
-            finally:
-                worker.signal(signal.SIGCONT)
             # The ping that it took meanwhile is expired by now: it is revoked and never run.
             wait_until("the worker to have thrown the ping away", lambda: "Discarding revoked task: celery.accumulate" in worker.log())
             assert "succeeded" not in worker.log()
@@ -202,13 +199,10 @@ def test_ask_unanswered_and_a_stopped_worker(rabbit):
     with Worker(rabbit.url("shop"), "rpc://", name="stopped", queues="halted") as worker:
         profile = celery(rabbit.url("shop"), queue="halted", control_wait="500ms") | {"timeout": "1s"}
         with hatchd({"shop": profile}, {"worker": {"pid": worker.pid}}) as daemon:
-            worker.signal(signal.SIGSTOP)
-            try:
+            with worker.stopped():
                 result = same_verdict(daemon, "shop", target="worker")
                 assert "1 consumer, but no worker answers" in result["verdict"] and result["workers"] == []
                 assert f"process {worker.pid} of the target is stopped" in result["verdict"]
-            finally:
-                worker.signal(signal.SIGCONT)
 
 
 def test_ask_unanswered_asks_at_once_where_the_broker_knows_why(worker, rabbit):

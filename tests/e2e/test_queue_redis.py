@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import re
-import signal
 import subprocess
 import time
 
@@ -191,15 +190,12 @@ def test_a_pool_of_threads_and_two_workers(redis):
 def test_a_stopped_worker(redis):
     with Worker(redis.url(6), redis.url(6), name="stopped") as worker:
         with hatchd({"shop": celery(redis.url(6)) | {"timeout": "1s", "control_wait": "1s"}}, {"worker": {"pid": worker.pid}}) as daemon:
-            worker.signal(signal.SIGSTOP)
-            try:
+            with worker.stopped():
                 before = redis.keys(6)
                 result = bad(daemon, "shop", target="worker")
                 assert "but no worker answers" in result["verdict"]
                 assert f"process {worker.pid} of the target is stopped" in result["verdict"]
                 assert redis.keys(6) == before
-            finally:
-                worker.signal(signal.SIGCONT)
 
 
 def test_a_clear_broker_and_no_worker_at_all(redis):
@@ -285,15 +281,12 @@ def test_ask_unanswered_and_a_stopped_worker(redis):
     with Worker(redis.url(14), redis.url(14), name="stopped") as worker:
         profile = celery(redis.url(14)) | {"timeout": "1s", "control_wait": "1s"}
         with hatchd({"shop": profile}, {"worker": {"pid": worker.pid}}) as daemon:
-            worker.signal(signal.SIGSTOP)
-            try:
+            with worker.stopped():
                 before = redis.keys(14)
                 result = same_verdict(daemon, "shop", target="worker")
                 assert "but no worker answers" in result["verdict"] and result["workers"] == []
                 assert f"process {worker.pid} of the target is stopped" in result["verdict"]
                 assert redis.keys(14) == before
-            finally:
-                worker.signal(signal.SIGCONT)
 
 
 def test_ask_unanswered_and_no_worker_at_all(redis):
