@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "again.hpp"
 #include "hatch/mask.hpp"
 
 namespace hatch {
@@ -35,6 +36,11 @@ void mask_user(std::string& user) {
     user.replace(colon + 1, std::string::npos, Mask::stars);
 }
 
+// Stars, and what ended the value where it stood: without its quote the next words would be taken for the value too.
+bool is_masked(std::string_view argument) {
+  return argument.starts_with(Mask::stars) && argument.find_first_not_of("*\"'`\r\n,;") == argument.npos;
+}
+
 // "--name=value" or "NAME=value": the argument begins with the name, so the value ends with it.
 bool mask_assignment(const Mask& mask, std::string& argument) {
   const std::size_t equals = argument.find('=');
@@ -59,7 +65,7 @@ void mask_list(const Mask& mask, std::vector<std::string>& arguments) {
     std::string& argument = arguments[i];
     if (const std::string option = std::exchange(name, {});
         !option.empty() && !argument.empty() && (argument[0] != '-' || argument.size() == 1)) {
-      argument = option == "-" ? std::string(Mask::stars) : mask.value(option, argument);
+      if (!is_masked(argument)) argument = option == "-" ? std::string(Mask::stars) : mask.value(option, argument);
       continue;
     }
     if (argument.size() > 1 && argument[0] == '-') {
@@ -78,26 +84,29 @@ void mask_list(const Mask& mask, std::vector<std::string>& arguments) {
   }
 }
 
+// A title written over the arguments, and the text of sh -c, are command lines within one argument.
+void mask_words(const Mask& mask, std::string& argument) {
+  if (argument.find(' ') == std::string::npos) return;
+  std::vector<std::string> words;
+  for (std::size_t begin = 0; begin <= argument.size();) {
+    const std::size_t end = std::min(argument.find(' ', begin), argument.size());
+    words.push_back(argument.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  mask_list(mask, words);
+  argument.clear();
+  for (std::size_t i = 0; i < words.size(); ++i) (argument += i == 0 ? "" : " ") += words[i];
+}
+
 }  // namespace
 
 std::vector<std::string> Mask::arguments(std::vector<std::string> arguments) const {
-  mask_list(*this, arguments);
-  // A title written over the arguments, and the text of sh -c, are command lines within one argument.
-  for (std::string& argument : arguments) {
-    if (argument.find(' ') == std::string::npos) continue;
-    std::vector<std::string> words;
-    for (std::size_t begin = 0; begin <= argument.size();) {
-      const std::size_t end = std::min(argument.find(' ', begin), argument.size());
-      words.push_back(argument.substr(begin, end - begin));
-      begin = end + 1;
-    }
-    mask_list(*this, words);
-    argument.clear();
-    for (std::size_t i = 0; i < words.size(); ++i) (argument += i == 0 ? "" : " ") += words[i];
-    // "Authorization: SCHEME ******" lost its scheme to the words, and is now "Authorization: ******", as it would be next time.
-    mask_one(*this, argument);
-  }
-  return arguments;
+  // "Authorization: SCHEME ******" loses its scheme to the words.
+  return masking::mask_again(arguments, [&](std::vector<std::string> list) {
+    mask_list(*this, list);
+    for (std::string& argument : list) mask_words(*this, argument);
+    return list;
+  });
 }
 
 }  // namespace hatch

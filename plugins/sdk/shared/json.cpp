@@ -195,8 +195,10 @@ class JsonScan {
 }  // namespace
 
 std::string Mask::json(std::string_view json) const {
-  JsonScan scan(*this, json);
-  return scan.run() ? scan.result() : text(json);
+  return masking::mask_again(json, [&](std::string_view once) {
+    JsonScan scan(*this, once);
+    return scan.run() ? scan.result() : text(once);
+  });
 }
 
 MaskRules mask_rules_of(std::string_view json) {

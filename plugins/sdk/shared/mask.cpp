@@ -358,7 +358,9 @@ class MaskScan {
 
 bool Mask::secret_name(std::string_view name) const { return MaskScan::judge(rules_, name) >= Says::token; }
 
-std::string Mask::text(std::string_view text) const { return MaskScan(rules_, text).run(); }
+std::string Mask::text(std::string_view text) const {
+  return masking::mask_again(text, [&](std::string_view once) { return MaskScan(rules_, once).run(); });
+}
 
 std::string Mask::value(std::string_view name, std::string_view value) const {
   const Says says = MaskScan::judge(rules_, name);

@@ -192,6 +192,12 @@ TEST_CASE("look-alikes stay readable") {
   CHECK(mask.text(text) == text);
 }
 
+TEST_CASE("masking a masked text changes nothing where URLs stand one in another") {
+  const std::string once = hatch::Mask().text("is://=x:\x01 bl=red is://=x://:pw@h/0 a://b:c@d://e:f@g");
+  CHECK(once.find(":pw@") == once.npos);
+  CHECK(hatch::Mask().text(once) == once);
+}
+
 TEST_CASE("secrets in arguments are masked") {
   using List = std::vector<std::string>;
   const auto [plain, shown] = GENERATE(table<List, List>({
@@ -217,6 +223,14 @@ TEST_CASE("secrets in arguments are masked") {
   const std::vector<std::string> header = mask.arguments({"app", "x Authorization:ror pB2$saLt$hash joe"});
   CHECK(header[1].find("pB2") == header[1].npos);
   CHECK(mask.arguments(header) == header);
+  // Masked as a header to its quote, then as the value of an option, then as a header to the end of its line.
+  const std::vector<std::string> option =
+      mask.arguments({"app", "-x passwordAuthorization: b\" url=Basic dXNlcg= a=b\r\n"});
+  CHECK(option[1] == "-x passwordAuthorization: ******\" url=Basic dXNlcg= a=b\r\n");
+  CHECK(mask.arguments(option) == option);
+  // An argument that is the name of an option only once its spaces are masked.
+  const std::vector<std::string> late = mask.arguments({"app", "-password:\"a b\"", "next"});
+  CHECK(mask.arguments(late) == late);
 }
 
 TEST_CASE("names say what is secret") {
