@@ -99,10 +99,15 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
   Run& run = live->run;
   const std::uint64_t audited = audit_begin(live, order);
 
-  if (live->preflight)
+  if (live->preflight) {
     live->events.stay_in_memory();
-  else
+  } else if (live->lasting) {
     co_await begin_record(live, order);
+  } else {
+    // While its process begins, since that takes as long; on_disk() waits for it.
+    live->writing_record = true;
+    asio::co_spawn(executor_, begin_record(live, order), asio::detached);
+  }
   if (!run.stored && order.effect != schema::Effect::observe) {
     end(live, State::failed,
         Problem{"no-space", "the run could not be recorded, so it was not started", {}, "make room in runs.directory"});
@@ -117,6 +122,7 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
       if (!is_over(run.state) && slot->waits()) co_await take_turn(live, order, slot);
       if (!is_over(run.state)) co_await hand_over(live, order);
       if (!is_over(run.state)) co_await attend(live);
+      co_await on_disk(live);
       if (!is_over(run.state)) co_await conclude(live);
     } catch (const std::exception& error) {
       log::error("conducting a run failed", {{"run", run.id}, {"error", error.what()}});
@@ -225,10 +231,15 @@ asio::awaitable<void> Runner::hand_over(LivePtr live, const Order& order) {
 // plugin's process. A process that has answered is left to end by itself: taking its memory down may take longer than all the rest.
 asio::awaitable<void> Runner::attend(LivePtr live) {
   const auto decided = [&] { return live->decided || live->refused || live->ended || live->link->gone; };
-  // That it is running, and on which process, is recorded when it turns out to take a while. What acts is on disk anyway.
+  // That it is running, on which process, and what it tells is written when it turns out to take a while; what is brief is
+  // written once, at its end. What acts is on disk anyway.
   const SteadyTime brief = now() + 100ms;
   while (live->started && !decided() && now() < brief) co_await live->changed.wait(brief);
-  if (live->started && !decided()) co_await record(live);
+  if (live->started && !decided()) {
+    co_await record(live);
+    live->lasts = true;
+    co_await write_events(live);
+  }
   SteadyTime look{};
   while (!decided() && now() < live->deadline) {
     if (artifacts_.any_open(live->run.id) && now() >= look) {
@@ -328,7 +339,7 @@ asio::awaitable<void> Runner::read_channel(LivePtr live) {
       if (!read_event(message->body, type, data)) continue;
       live->events.add(type, data);
       live->changed.notify();
-      if (live->events.has_unwritten() && !live->writing_events)
+      if (live->lasts && live->events.has_unwritten() && !live->writing_events)
         asio::co_spawn(executor_, write_events(live), asio::detached);
     } else if (!co_await artifacts_.take(live, *message) && message->type != "ended") {
       // `ended` is the plugin process's word, never the run's own. Reading up to 64 MiB is work for the pool.

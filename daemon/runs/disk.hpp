@@ -5,6 +5,9 @@
 //   events           what it told (journal.hpp)
 //   artifacts/N      files of the run, named by number
 //
+// What is small lies in the record, as a member `texts` with a text for each of these files (Run::texts), and is read as
+// if it were a file; making, syncing and renaming one takes longer than a whole short run. A file goes before a text.
+//
 // Beside them lies `keys`, the idempotency keys (keys.hpp).
 //
 // A file is written beside its place and renamed, so that a reader, and a start after a power cut, sees the old one
@@ -72,9 +75,11 @@ class Disk {
   Result<void> settle(const std::string& id) const;
   // Cuts off what is torn at the end of a journal.
   void mend(const std::string& id, const std::string& file) const;
+  // A file of the run, or what the record has in its place.
   Result<std::string> read(const std::string& id, const std::string& file) const;
   // `size`: how large the record is.
   Result<Run> read_record(const std::string& id, std::uint64_t* size = nullptr) const;
+  // The same, to be read piece by piece.
   Result<UniqueFd> open_file(const std::string& id, const std::string& file) const;
 
   // The run gets `writer`, which cannot read; `reader` is for the hash.
@@ -111,6 +116,7 @@ class Disk {
  private:
   explicit Disk(UniqueFd runs) : runs_(std::move(runs)) {}
   Result<UniqueFd> folder(const std::string& id) const;
+  Result<std::string> text_in_record(const std::string& id, const std::string& file, const Problem& absent) const;
 
   struct Least {
     std::atomic<unsigned> percent;

@@ -39,6 +39,8 @@ class Events {
   // Journal entries of what was added since the last call.
   bool has_unwritten() const { return !unwritten_.empty(); }
   std::string take_unwritten() { return std::exchange(unwritten_, {}); }
+  // They are not in the file yet, after all.
+  void put_back(std::string entries) { unwritten_.insert(0, entries); }
   // Nothing goes to disk any more.
   void stay_in_memory();
 

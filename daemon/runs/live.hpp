@@ -43,7 +43,9 @@ struct Live {
 
   // Record and events are each written by one thread of the pool at a time, so that the last state is written last.
   bool writing_record = false, writing_events = false;
-  Signal disk_free;  // one of them became false
+  Signal disk_free;             // one of them became false
+  bool lasts = false;           // what it tells is written as it comes
+  bool events_on_disk = false;  // there is a file of them
 
   // No room for an artifact: a run that fails then has failed for that.
   bool no_space = false;

@@ -10,11 +10,13 @@ namespace hatchd::runs {
 namespace {
 
 constexpr std::uint64_t max_fresh = 2 * link::Outcome::max_inline;  // read from memory after it was written
+constexpr std::uint64_t max_texts = link::Outcome::max_inline;      // of what lies in a record
 
 struct Written {
   Result<void> result, events;
   Result<std::uint64_t> record;  // its size
   std::uint64_t bytes = 0;       // of the run, as the record has it
+  Files texts;                   // that lie in the record
 };
 
 std::uint64_t bytes_of(const Files& files) {
@@ -36,10 +38,15 @@ void events_not_stored(const LivePtr& live, const Problem& problem) {
 
 }  // namespace
 
-// On disk before it starts, so that a crash of hatchd leaves its trace. What only looks need not outlast a power cut, and
-// where there is little room it goes on in memory, because a full disk is when people need to look. What acts is
-// recorded as long as there is any room; else it is not started.
+// On disk before it starts, so that a crash of hatchd leaves its trace. What only looks is written as it starts and need
+// not outlast a power cut, and where there is little room it goes on in memory, because a full disk is when people need to
+// look. What acts is recorded as long as there is any room; else it is not started.
 asio::awaitable<void> Runner::begin_record(LivePtr live, const Order& order) {
+  live->writing_record = true;
+  const Defer done{[&] {
+    live->writing_record = false;
+    live->disk_free.notify();
+  }};
   const bool acts = order.effect != schema::Effect::observe;
   auto work = [this, run = live->run, acts, lasting = live->lasting, key = order.key]() -> Result<std::uint64_t> {
     if (!acts && disk_.low()) return refuse("no-space", "less than runs.min_free is left");
@@ -62,8 +69,13 @@ asio::awaitable<void> Runner::begin_record(LivePtr live, const Order& order) {
   store_.put(live->run);
 }
 
-asio::awaitable<Result<void>> Runner::write_record(LivePtr live, bool durable) {
+// Until it is known whether there is a folder for the run: `folder` and `stored` say so.
+asio::awaitable<void> Runner::on_disk(LivePtr live) {
   while (live->writing_record) co_await live->disk_free.wait();
+}
+
+asio::awaitable<Result<void>> Runner::write_record(LivePtr live, bool durable) {
+  co_await on_disk(live);
   live->writing_record = true;
   const Defer done{[&] {
     live->writing_record = false;
@@ -81,6 +93,7 @@ asio::awaitable<Result<void>> Runner::write_record(LivePtr live, bool durable) {
 // Writes the record as it is now. A disk that refuses does not end the run.
 asio::awaitable<void> Runner::record(LivePtr live) {
   if (live->preflight) co_return;
+  co_await on_disk(live);
   if (live->folder) {
     const auto written = co_await write_record(live, live->lasting);
     if (!written) not_recorded(live, written.error());
@@ -109,6 +122,7 @@ asio::awaitable<void> Runner::write_events(LivePtr live) {
       return disk_.append(id, events_file, entries, false);
     };
     live->run.bytes += size;
+    live->events_on_disk = true;
     const auto written = co_await pool_.run(std::move(work));
     if (!written) {
       live->run.bytes -= size;
@@ -118,7 +132,8 @@ asio::awaitable<void> Runner::write_events(LivePtr live) {
 }
 
 // A run that is over: its result where that is not on disk yet, what it told, and then the record, so that whoever reads
-// the record finds the rest. One piece of work for the pool, since going there and back takes longer than the writing.
+// the record finds the rest; all in the record where it is little. One piece of work for the pool, since going there and
+// back takes longer than the writing.
 asio::awaitable<void> Runner::write_end(LivePtr live) {
   if (live->preflight) co_return;
   Run& run = live->run;
@@ -133,14 +148,27 @@ asio::awaitable<void> Runner::write_end(LivePtr live) {
     live->disk_free.notify();
   }};
   std::string entries = live->events.take_unwritten();
-  run.bytes += entries.size();
   Run copy = run;
   if (!live->kept.empty()) leave_out_result(copy);
-  auto work = [this, copy = std::move(copy), fresh = live->fresh, entries = std::move(entries),
-               durable = live->lasting]() mutable {
+  auto work = [this, copy = std::move(copy), fresh = live->fresh, entries = std::move(entries), durable = live->lasting,
+               events_on_disk = live->events_on_disk]() mutable {
     static const Files none;
     const Files& files = fresh ? *fresh : none;
     Written written;
+    const std::uint64_t size = bytes_of(files);
+    if (!events_on_disk && size + entries.size() <= max_texts) {
+      Run whole = copy;
+      whole.bytes -= size;
+      whole.texts = files;
+      if (!entries.empty()) whole.texts[events_file] = entries;
+      written.record = disk_.write_record(whole, durable);
+      if (written.record) {
+        written.bytes = whole.bytes;
+        written.texts = std::move(whole.texts);
+        return written;
+      }
+    }
+    copy.bytes += entries.size();
     if (!entries.empty()) written.events = disk_.append(copy.id, events_file, entries, false);
     if (!written.events) copy.bytes -= entries.size();
     written.record = disk_.end(copy, files, durable);
@@ -149,7 +177,7 @@ asio::awaitable<void> Runner::write_end(LivePtr live) {
       written.result = disk_.write(copy.id, files, durable);
       if (!written.result) {
         copy.stored = false;
-        copy.bytes -= bytes_of(files);
+        copy.bytes -= size;
         leave_out_result(copy);
       }
       written.record = disk_.write_record(copy, durable);
@@ -157,8 +185,15 @@ asio::awaitable<void> Runner::write_end(LivePtr live) {
     written.bytes = copy.bytes;
     return written;
   };
-  const Written written = co_await pool_.run(std::move(work));
+  Written written = co_await pool_.run(std::move(work));
   run.bytes = written.bytes;
+  if (!written.texts.empty()) {
+    run.texts = std::move(written.texts);
+    // Its last ones are yet to come, and where there is a file it has them all.
+    if (const auto events = run.texts.find(events_file); events != run.texts.end())
+      live->events.put_back(events->second);
+    live->fresh.reset();
+  }
   if (!written.result) {
     log::error("a result could not be stored", {{"run", run.id}, {"problem", written.result.error().detail}});
     run.stored = false;

@@ -118,6 +118,7 @@ json::object to_record(const Run& run) {
   record["role"] = access::to_string(run.role);
   record["bytes"] = run.bytes;
   if (!run.stored) record["stored"] = false;
+  if (!run.texts.empty()) record["texts"] = json::value_from(run.texts);
   return record;
 }
 
@@ -169,6 +170,9 @@ Result<Run> from_record(const json::object& record) {
   run.role = access::parse_role(text_of(record, "role"));
   run.bytes = bytes_of(record);
   run.stored = flag_of(record, "stored", true);
+  if (const json::object* texts = object_of(record, "texts"))
+    for (const auto& [file, text] : *texts)
+      if (text.is_string()) run.texts.emplace(file, text.get_string());
   return run;
 }
 

@@ -7,6 +7,7 @@
 #include <array>
 #include <boost/json/object.hpp>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -81,7 +82,10 @@ struct Run {
   std::vector<std::string> renderings;              // stored beside the result
   schema::Effect effect = schema::Effect::observe;  // what reading it takes (access::authorize)
   access::Role role = access::Role::none;
-  std::uint64_t bytes = 0;         // result, renderings, events and artifacts on disk
+  std::uint64_t bytes = 0;  // result, renderings, events and artifacts on disk
+  // Result, renderings and events of a run that said little, by the names of the files that they would be: they lie in the
+  // record, since a file costs more than what is in it (disk.hpp). `bytes` does not count them.
+  std::map<std::string, std::string> texts;
   bool stored = true;              // false: all of it, or its result, is in memory only, since the disk had no room
   std::uint64_t record_bytes = 0;  // of the record itself, as it lies on disk
 

@@ -194,7 +194,7 @@ asio::awaitable<Result<Run>> Runner::load(std::string id) {
 
 asio::awaitable<Result<std::string>> Runner::read(std::string id, std::string file) {
   if (const LivePtr found = live(id)) {
-    for (const auto* files : {&std::as_const(found->kept), found->fresh.get()}) {
+    for (const Files* files : {&std::as_const(found->kept), &std::as_const(found->run.texts), found->fresh.get()}) {
       if (!files) continue;
       if (const auto at = files->find(file); at != files->end()) co_return at->second;
     }

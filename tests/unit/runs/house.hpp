@@ -4,7 +4,9 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <deque>
+#include <filesystem>
 #include <stdexcept>
+#include <thread>
 
 #include "catch.hpp"
 #include "fake_plugin.hpp"
@@ -87,6 +89,11 @@ struct House {
       run = (*live)->run;
     });
     return run;
+  }
+  // Its folder, when the record of its begin is in it: that is written while the run starts.
+  std::filesystem::path folder_of(const FakeRun& run) const {
+    while (!disk.read_record(run.id)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return folder.path / run.id;
   }
   std::string stored(const Run& run, const std::string& file) { return disk.read(run.id, file).value_or("(none)"); }
 };

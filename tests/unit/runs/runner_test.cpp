@@ -588,7 +588,7 @@ TEST_CASE("a last record that the disk refuses is tried again until it is writte
   House house;
   std::filesystem::path in_the_way;
   house.acts = {[&](FakeRun& run) {
-    in_the_way = house.folder.path / run.id / "run.json.tmp";
+    in_the_way = house.folder_of(run) / "run.json.tmp";
     std::filesystem::create_directory(in_the_way);  // open(2): EISDIR
     return succeed(run);
   }};
@@ -611,7 +611,7 @@ TEST_CASE("a last record that can never be written keeps no other back") {
   House house;
   std::vector<std::filesystem::path> in_the_way;
   house.acts = {[&](FakeRun& run) {
-    in_the_way.push_back(house.folder.path / run.id / "run.json.tmp");
+    in_the_way.push_back(house.folder_of(run) / "run.json.tmp");
     std::filesystem::create_directory(in_the_way.back());
     return succeed(run);
   }};
@@ -642,11 +642,43 @@ TEST_CASE("a run that says more at once than a run may is heard no more") {
   CHECK(run.state == State::crashed);  // its `closing` was not taken
 }
 
+TEST_CASE("what little a run said lies in its record") {
+  House house;
+  house.acts = {succeed};
+  const Run run = house.run_to_end(house.order());
+  CHECK_FALSE(std::filesystem::exists(house.folder.path / run.id / "result.json"));
+  const auto record = house.disk.read_record(run.id);
+  REQUIRE(record);
+  CHECK(record->texts.at("result.txt") == "all is well\n");
+  CHECK(record->texts.at(events_file).find("half") != std::string::npos);
+  CHECK(record->bytes == 0);
+  // All of its events, also those that it told after the record was written.
+  const auto file = house.disk.open_file(run.id, events_file);
+  REQUIRE(file);
+  std::filesystem::remove(house.folder.path / run.id / events_file);
+  const auto text = house.disk.open_file(run.id, events_file);
+  REQUIRE(text);
+  CHECK(read_all(text->get(), 1000) == record->texts.at(events_file));
+  CHECK(house.disk.read(run.id, "rendering.none").error().code == "run-unknown");
+  // Another change of the record loses nothing.
+  History::Counts counts;
+  const auto back = read_back(house.disk, run.id, counts);
+  REQUIRE(back);
+  CHECK(back->has_result);
+  REQUIRE(house.disk.write_record(*back, false));
+  CHECK(house.stored(run, "result.txt") == "all is well\n");
+}
+
 TEST_CASE("a result that the disk refuses stays in memory, and the record is written without it") {
   House house;
   house.acts = {[&](FakeRun& run) {
-    std::filesystem::create_directory(house.folder.path / run.id / "result.txt.tmp");  // open(2): EISDIR
-    return succeed(run);
+    std::filesystem::create_directory(house.folder_of(run) / "result.txt.tmp");  // open(2): EISDIR
+    run.started();
+    run.result(R"({"verdict":"all is well"})");
+    run.rendering("text", std::string(10'000, 'x'));  // too much for the record
+    run.closing("ok");
+    run.ended();
+    return true;
   }};
   const Run run = house.run_to_end(house.order());
   CHECK(run.state == State::succeeded);
