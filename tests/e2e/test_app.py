@@ -461,8 +461,9 @@ def recycled(daemon):
     before = workers_of(daemon)
 
     def others():
-        visit(daemon.port)
         now = workers_of(daemon)
+        if before <= now:  # nobody has left yet; later visits would end the fresh one before it is heard of
+            visit(daemon.port)
         return now if now - before else None
 
     now = wait_until("a fresh worker", others, 60)
