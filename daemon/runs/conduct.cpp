@@ -106,7 +106,12 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
   } else {
     // While its process begins, since that takes as long; on_disk() waits for it.
     live->writing_record = true;
-    asio::co_spawn(executor_, begin_record(live, order), asio::detached);
+    asio::co_spawn(executor_, begin_record(live, order), [live](std::exception_ptr error) {
+      if (!error) return;
+      log::error("a run is not on disk", {{"run", live->run.id}, {"problem", "hatchd met its own bug"}});
+      live->run.stored = live->folder = false;
+      live->events.stay_in_memory();
+    });
   }
   if (!run.stored && order.effect != schema::Effect::observe) {
     end(live, State::failed,
@@ -238,7 +243,8 @@ asio::awaitable<void> Runner::attend(LivePtr live) {
   if (live->started && !decided()) {
     co_await record(live);
     live->lasts = true;
-    co_await write_events(live);
+    if (live->events.has_unwritten() && !live->writing_events)
+      asio::co_spawn(executor_, write_events(live), asio::detached);
   }
   SteadyTime look{};
   while (!decided() && now() < live->deadline) {

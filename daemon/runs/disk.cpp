@@ -319,21 +319,19 @@ Result<UniqueFd> open_at(int directory, const std::string& file) {
 
 }  // namespace
 
-// The problem that a file is not there is the caller's when the record has nothing in its place.
-Result<std::string> Disk::text_in_record(const std::string& id, const std::string& file, const Problem& absent) const {
-  if (absent.code != "run-unknown") return tl::unexpected(absent);
+std::optional<std::string> Disk::text_in_record(const std::string& id, const std::string& file) const {
   auto run = read_record(id);
-  if (!run) return tl::unexpected(absent);
+  if (!run) return std::nullopt;
   const auto at = run->texts.find(file);
-  if (at == run->texts.end()) return tl::unexpected(absent);
-  return std::move(at->second);
+  return at == run->texts.end() ? std::nullopt : std::optional(std::move(at->second));
 }
 
 Result<std::string> Disk::read(const std::string& id, const std::string& file) const {
+  if (auto text = text_in_record(id, file)) return std::move(*text);
   auto directory = folder(id);
   if (!directory) return tl::unexpected(directory.error());
   const auto fd = open_at(directory->get(), file);
-  if (!fd) return text_in_record(id, file, fd.error());
+  if (!fd) return tl::unexpected(fd.error());
   auto text = read_all(fd->get(), max_file);
   if (!text) return refuse("internal", file + " cannot be read: " + text.error().detail, look_at_rights);
   return text;
@@ -354,13 +352,10 @@ Result<Run> Disk::read_record(const std::string& id, std::uint64_t* size) const 
 }
 
 Result<UniqueFd> Disk::open_file(const std::string& id, const std::string& file) const {
+  if (const auto text = text_in_record(id, file)) return sealed_memfd(file.c_str(), *text);
   auto directory = folder(id);
   if (!directory) return tl::unexpected(directory.error());
-  auto fd = open_at(directory->get(), file);
-  if (fd) return fd;
-  const auto text = text_in_record(id, file, fd.error());
-  if (!text) return tl::unexpected(text.error());
-  return sealed_memfd(file.c_str(), *text);
+  return open_at(directory->get(), file);
 }
 
 Result<Disk::ArtifactFile> Disk::create_artifact(const std::string& id, unsigned number) const {
@@ -443,10 +438,10 @@ bool Disk::tidy_result(Run& run) const {
   auto directory = folder(run.id);
   if (!directory) return false;
   const auto there = [&](const std::string& file) {
+    if (run.texts.contains(file)) return true;
     struct stat facts {};
     // What cannot be looked at may be there.
-    if (::fstatat(directory->get(), file.c_str(), &facts, AT_SYMLINK_NOFOLLOW) != 0)
-      return errno != ENOENT || run.texts.contains(file);
+    if (::fstatat(directory->get(), file.c_str(), &facts, AT_SYMLINK_NOFOLLOW) != 0) return errno != ENOENT;
     return !S_ISREG(facts.st_mode) || facts.st_size > 0;
   };
   const bool lost = run.has_result && !there("result.json");

@@ -6,7 +6,7 @@
 //   artifacts/N      files of the run, named by number
 //
 // What is small lies in the record, as a member `texts` with a text for each of these files (Run::texts), and is read as
-// if it were a file; making, syncing and renaming one takes longer than a whole short run. A file goes before a text.
+// if it were a file; making, syncing and renaming one takes longer than a whole short run.
 //
 // Beside them lies `keys`, the idempotency keys (keys.hpp).
 //
@@ -116,7 +116,7 @@ class Disk {
  private:
   explicit Disk(UniqueFd runs) : runs_(std::move(runs)) {}
   Result<UniqueFd> folder(const std::string& id) const;
-  Result<std::string> text_in_record(const std::string& id, const std::string& file, const Problem& absent) const;
+  std::optional<std::string> text_in_record(const std::string& id, const std::string& file) const;
 
   struct Least {
     std::atomic<unsigned> percent;

@@ -50,6 +50,10 @@ void Events::add(std::string_view type, const json::object& data) {
   unwritten_ += entry;
 }
 
+std::string Events::entry_of(std::uint64_t ahead, std::string_view type, const json::object& data) const {
+  return Journal::entry(to_line({last_ + ahead, std::string(type), json::serialize(data)}));
+}
+
 const Event* Events::behind(std::uint64_t after) const {
   if (events_.empty() || after >= last_) return nullptr;
   const std::uint64_t first = events_.front().number;
@@ -79,6 +83,8 @@ std::optional<Event> event_of(std::string_view line) {
   event.data = line.substr(space + 1);
   return event;
 }
+
+json::object state_event(const Run& run) { return {{"state", to_string(run.state)}}; }
 
 json::object result_event(const Run& run) {
   json::object result{{"state", to_string(run.state)}, {"href", "/v1/runs/" + run.id}};

@@ -39,8 +39,8 @@ class Events {
   // Journal entries of what was added since the last call.
   bool has_unwritten() const { return !unwritten_.empty(); }
   std::string take_unwritten() { return std::exchange(unwritten_, {}); }
-  // They are not in the file yet, after all.
-  void put_back(std::string entries) { unwritten_.insert(0, entries); }
+  // A journal entry of what will be told as the `ahead`th from now.
+  std::string entry_of(std::uint64_t ahead, std::string_view type, const boost::json::object& data) const;
   // Nothing goes to disk any more.
   void stay_in_memory();
 
@@ -58,7 +58,8 @@ class Events {
 std::string to_line(const Event& event);
 std::optional<Event> event_of(std::string_view line);
 
-// The last event: how the run ended.
+// The last events of a run: its last state, and how it ended.
+boost::json::object state_event(const Run& run);
 boost::json::object result_event(const Run& run);
 
 // An `event` message of a run as type and data of an event. Hostile input: lengths are cut, unknown kinds are dropped.

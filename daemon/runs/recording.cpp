@@ -48,7 +48,8 @@ asio::awaitable<void> Runner::begin_record(LivePtr live, const Order& order) {
     live->disk_free.notify();
   }};
   const bool acts = order.effect != schema::Effect::observe;
-  auto work = [this, run = live->run, acts, lasting = live->lasting, key = order.key]() -> Result<std::uint64_t> {
+  const auto key = order.key;  // `order` may be gone after the wait
+  auto work = [this, run = live->run, acts, lasting = live->lasting, key]() -> Result<std::uint64_t> {
     if (!acts && disk_.low()) return refuse("no-space", "less than runs.min_free is left");
     auto size = disk_.begin(run, lasting);
     // The record before the key: a key never names a run that nobody knows.
@@ -64,9 +65,9 @@ asio::awaitable<void> Runner::begin_record(LivePtr live, const Order& order) {
     log::error("a run is not on disk", {{"run", live->run.id}, {"problem", size.error().detail}});
     live->run.stored = live->folder = false;
     live->events.stay_in_memory();
-    if (acts && order.key) keys_.release(*order.key, live->run.id);
+    if (acts && key) keys_.release(*key, live->run.id);
   }
-  store_.put(live->run);
+  if (!is_over(live->run.state)) store_.put(live->run);  // else write_end() does, with its last record
 }
 
 // Until it is known whether there is a folder for the run: `folder` and `stored` say so.
@@ -148,19 +149,22 @@ asio::awaitable<void> Runner::write_end(LivePtr live) {
     live->disk_free.notify();
   }};
   std::string entries = live->events.take_unwritten();
+  // What is told when the record is there: a file gets it later, a record has it now or never.
+  std::string last = live->events.entry_of(1, "state", state_event(run));
+  last += live->events.entry_of(2, "result", result_event(run));
   Run copy = run;
   if (!live->kept.empty()) leave_out_result(copy);
-  auto work = [this, copy = std::move(copy), fresh = live->fresh, entries = std::move(entries), durable = live->lasting,
-               events_on_disk = live->events_on_disk]() mutable {
+  auto work = [this, copy = std::move(copy), fresh = live->fresh, entries = std::move(entries), last = std::move(last),
+               durable = live->lasting, events_on_disk = live->events_on_disk]() mutable {
     static const Files none;
     const Files& files = fresh ? *fresh : none;
     Written written;
     const std::uint64_t size = bytes_of(files);
-    if (!events_on_disk && size + entries.size() <= max_texts) {
+    if (!events_on_disk && size + entries.size() + last.size() <= max_texts) {
       Run whole = copy;
       whole.bytes -= size;
       whole.texts = files;
-      if (!entries.empty()) whole.texts[events_file] = entries;
+      whole.texts[events_file] = entries + last;
       written.record = disk_.write_record(whole, durable);
       if (written.record) {
         written.bytes = whole.bytes;
@@ -189,9 +193,7 @@ asio::awaitable<void> Runner::write_end(LivePtr live) {
   run.bytes = written.bytes;
   if (!written.texts.empty()) {
     run.texts = std::move(written.texts);
-    // Its last ones are yet to come, and where there is a file it has them all.
-    if (const auto events = run.texts.find(events_file); events != run.texts.end())
-      live->events.put_back(events->second);
+    live->events.stay_in_memory();  // the last ones are on disk, too
     live->fresh.reset();
   }
   if (!written.result) {

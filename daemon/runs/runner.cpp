@@ -324,7 +324,7 @@ void Live::move(State to) {
   run.state = to;
 }
 
-void Live::tell_state() { events.add("state", {{"state", to_string(run.state)}}); }
+void Live::tell_state() { events.add("state", state_event(run)); }
 
 void Runner::end(const LivePtr& live, State state, std::optional<Problem> problem) {
   // Who started it by hand wants a command first. hatchctl knows it by its beginning (client/advice.cpp).

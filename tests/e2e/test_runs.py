@@ -161,7 +161,7 @@ def test_killed_at_any_moment_history_is_whole(demo, marks):
 
 def test_torn_tails_made_by_hand(demo, marks):
     with house(demo) as daemon:
-        ended = daemon.run("probe.output", {"lines": 3}).json()["id"]
+        ended = daemon.run("probe.output", {"lines": 600}).json()["id"]  # more than its record takes
         told = events(daemon, ended)
         under_way = daemon.start_run("files.mark", {"path": str(marks), "hold_ms": 60_000})
         journal = folder_of(daemon, under_way) / "events"

@@ -8,6 +8,7 @@
 #include "catch.hpp"
 #include "fake_plugin.hpp"
 #include "house.hpp"
+#include "runs/journal.hpp"
 
 using namespace hatchd;
 using namespace hatchd::runs;
@@ -652,13 +653,22 @@ TEST_CASE("what little a run said lies in its record") {
   CHECK(record->texts.at("result.txt") == "all is well\n");
   CHECK(record->texts.at(events_file).find("half") != std::string::npos);
   CHECK(record->bytes == 0);
-  // All of its events, also those that it told after the record was written.
-  const auto file = house.disk.open_file(run.id, events_file);
+  // All of its events, also those that it tells only when the record is there.
+  CHECK_FALSE(std::filesystem::exists(house.folder.path / run.id / events_file));
+  auto file = house.disk.open_file(run.id, events_file);
   REQUIRE(file);
-  std::filesystem::remove(house.folder.path / run.id / events_file);
-  const auto text = house.disk.open_file(run.id, events_file);
-  REQUIRE(text);
-  CHECK(read_all(text->get(), 1000) == record->texts.at(events_file));
+  Journal journal(std::move(*file));
+  std::vector<std::string> types;
+  while (const auto line = journal.next()) {
+    const auto event = event_of(*line);
+    REQUIRE(event);
+    CHECK(event->number == types.size() + 1);
+    types.push_back(event->type);
+  }
+  REQUIRE(types.size() == 5);
+  CHECK(std::count(types.begin(), types.end(), "progress") == 1);
+  CHECK(types[3] == "state");
+  CHECK(types[4] == "result");
   CHECK(house.disk.read(run.id, "rendering.none").error().code == "run-unknown");
   // Another change of the record loses nothing.
   History::Counts counts;
