@@ -41,6 +41,13 @@ def wait_until(what, condition, seconds=20.0):
         time.sleep(0.02)
 
 
+def call(*command, **options):
+    """What a command printed that must succeed."""
+    ran = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300, check=False, **options)
+    assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"
+    return ran.stdout
+
+
 given_ports = set()
 
 

@@ -9,7 +9,6 @@ import subprocess
 import pytest
 
 from harness import AM_ROOT, SANITIZED, wait_until
-from test_package import call, packages  # noqa: F401  (a fixture)
 
 pytestmark = [
     pytest.mark.skipif(not AM_ROOT, reason="a container takes root"),
@@ -89,7 +88,7 @@ class Machine:
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory, packages):  # noqa: F811
+def machine(tmp_path_factory, packages):
     made = Machine(tmp_path_factory.mktemp("machine"))
     try:
         for name in ("shop", "web"):
@@ -168,7 +167,7 @@ def test_each_set_of_rights(machine, rights):
         machine.sh("rm /etc/systemd/system/hatchd.service.d/rights.conf; systemctl daemon-reload; systemctl restart hatchd")
 
 
-def test_instances_serve_one_unit_and_go_with_the_package(machine, packages):  # noqa: F811
+def test_instances_serve_one_unit_and_go_with_the_package(machine, packages):
     for unit in UNITS:
         machine.sh(f"systemctl enable --now {unit}")
     assert "<module>" in machine.sh("hatchctl --socket /run/hatchd-units/shop/hatchd.sock run stack.dump")

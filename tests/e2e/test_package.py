@@ -13,29 +13,13 @@ import subprocess
 
 import pytest
 
-from harness import AM_ROOT, BUILD, HATCHCTL, HATCHD, ROOT, SANITIZED, Demo, wait_until
+from harness import AM_ROOT, BUILD, HATCHCTL, HATCHD, ROOT, SANITIZED, Demo, call, wait_until
 
 pytestmark = [
     pytest.mark.skipif(not AM_ROOT, reason="a root of its own takes root"),
     pytest.mark.skipif(SANITIZED, reason="nobody installs a sanitized build"),
 ]
 NAMES = ["hatch-sdk-dev", "hatchd", "hatchd-plugin-mail", "hatchd-plugin-queue-celery", "hatchd-plugin-queue-rabbitmq", "hatchd-plugin-queue-redis", "python3-hatchkit"]
-
-
-def call(*command, **options):
-    ran = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300, check=False, **options)
-    assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"
-    return ran.stdout
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("packages")
-    # Quick to compress: the sizes are not the subject here.
-    call("cpack", "--config", BUILD / "CPackConfig.cmake", "-B", folder, "-D", "CPACK_DEBIAN_COMPRESSION_TYPE=gzip")
-    found = {file.name.split("_")[0]: file for file in folder.glob("*.deb")}
-    assert sorted(found) == NAMES
-    return found
 
 
 class Root:
@@ -119,6 +103,7 @@ class Service:
 
 
 def test_lintian_finds_no_error(packages):
+    assert sorted(packages) == NAMES
     # One of each kind: the plugins' packages are made by one rule, and `./dev package` looks at all.
     some = [packages[name] for name in ("hatchd", "hatchd-plugin-mail", "hatch-sdk-dev", "python3-hatchkit")]
     found = call("lintian", "--fail-on", "none", "--allow-root", *some)
