@@ -139,6 +139,8 @@ def test_a_task_that_takes_too_long_is_named(daemon, worker):
     result = bad(daemon, "quick", task="shop.wait", msg=str(never))
     never.write_text("")
     assert "worker w1@test took the task shop.wait, which was still running after" in result["verdict"]
+    # Its result comes when nobody waits for it any more, and is no longer any ping's to remove.
+    wait_until("it to have ended", lambda: (workers := last(daemon)["workers"]) and not workers[0].get("running"))
 
 
 def last(daemon):
