@@ -74,7 +74,7 @@ asio::awaitable<Result<UniqueFd>> Artifacts::open(const LivePtr& live, std::int6
   file->artifact.name = text_of(ask, "name");
   file->artifact.media_type = text_of(ask, "media_type");
   if (live->preflight) co_return refuse("no-space", "a dry run has no files");
-  while (live->writing_record) co_await live->disk_free.wait();  // it may be about to get its folder
+  co_await live->on_disk();
   if (!is_artifact_name(file->artifact.name)) co_return refuse("malformed", "not a name for an artifact");
   if (!is_media_type(file->artifact.media_type)) file->artifact.media_type = "application/octet-stream";
   auto& opened = open_[id];

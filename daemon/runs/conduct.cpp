@@ -2,7 +2,6 @@
 // run says. The outcome (link/outcome.hpp) is fed by read_channel() while the run speaks, and by conclude() after that.
 #include <algorithm>
 #include <array>
-#include <boost/asio/detached.hpp>
 #include <boost/json.hpp>
 
 #include "base/json.hpp"
@@ -127,7 +126,7 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
       if (!is_over(run.state) && slot->waits()) co_await take_turn(live, order, slot);
       if (!is_over(run.state)) co_await hand_over(live, order);
       if (!is_over(run.state)) co_await attend(live);
-      co_await on_disk(live);
+      co_await live->on_disk();
       if (!is_over(run.state)) co_await conclude(live);
     } catch (const std::exception& error) {
       log::error("conducting a run failed", {{"run", run.id}, {"error", error.what()}});
@@ -243,8 +242,7 @@ asio::awaitable<void> Runner::attend(LivePtr live) {
   if (live->started && !decided()) {
     co_await record(live);
     live->lasts = true;
-    if (live->events.has_unwritten() && !live->writing_events)
-      asio::co_spawn(executor_, write_events(live), asio::detached);
+    spill_events(live);
   }
   SteadyTime look{};
   while (!decided() && now() < live->deadline) {
@@ -345,8 +343,7 @@ asio::awaitable<void> Runner::read_channel(LivePtr live) {
       if (!read_event(message->body, type, data)) continue;
       live->events.add(type, data);
       live->changed.notify();
-      if (live->lasts && live->events.has_unwritten() && !live->writing_events)
-        asio::co_spawn(executor_, write_events(live), asio::detached);
+      spill_events(live);
     } else if (!co_await artifacts_.take(live, *message) && message->type != "ended") {
       // `ended` is the plugin process's word, never the run's own. Reading up to 64 MiB is work for the pool.
       const json::value* text = message->body.if_contains("text");

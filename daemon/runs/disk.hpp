@@ -77,10 +77,10 @@ class Disk {
   void mend(const std::string& id, const std::string& file) const;
   // A file of the run, or what the record has in its place.
   Result<std::string> read(const std::string& id, const std::string& file) const;
-  // `size`: how large the record is.
-  Result<Run> read_record(const std::string& id, std::uint64_t* size = nullptr) const;
   // The same, to be read piece by piece.
   Result<UniqueFd> open_file(const std::string& id, const std::string& file) const;
+  // `size`: how large the record is.
+  Result<Run> read_record(const std::string& id, std::uint64_t* size = nullptr) const;
 
   // The run gets `writer`, which cannot read; `reader` is for the hash.
   struct ArtifactFile {

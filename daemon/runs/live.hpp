@@ -56,6 +56,11 @@ struct Live {
   // The same until the disk took them, and after that where they are small: its caller is about to ask for them.
   std::shared_ptr<const Files> fresh;
 
+  // Until it is known whether there is a folder for the run: `folder` and `run.stored` say so.
+  asio::awaitable<void> on_disk() {
+    while (writing_record) co_await disk_free.wait();
+  }
+
   void move(State to);  // checks the table of moves; a move that is not in it is a bug
   void tell_state();    // as an event
 };

@@ -1,5 +1,6 @@
 // What is on disk of a run, from its begin to its end: folder, record, events, result. All of it is written by the pool;
 // disk.hpp knows how.
+#include <boost/asio/detached.hpp>
 #include <utility>
 
 #include "base/log.hpp"
@@ -70,13 +71,8 @@ asio::awaitable<void> Runner::begin_record(LivePtr live, const Order& order) {
   if (!is_over(live->run.state)) store_.put(live->run);  // else write_end() does, with its last record
 }
 
-// Until it is known whether there is a folder for the run: `folder` and `stored` say so.
-asio::awaitable<void> Runner::on_disk(LivePtr live) {
-  while (live->writing_record) co_await live->disk_free.wait();
-}
-
 asio::awaitable<Result<void>> Runner::write_record(LivePtr live, bool durable) {
-  co_await on_disk(live);
+  co_await live->on_disk();
   live->writing_record = true;
   const Defer done{[&] {
     live->writing_record = false;
@@ -94,7 +90,7 @@ asio::awaitable<Result<void>> Runner::write_record(LivePtr live, bool durable) {
 // Writes the record as it is now. A disk that refuses does not end the run.
 asio::awaitable<void> Runner::record(LivePtr live) {
   if (live->preflight) co_return;
-  co_await on_disk(live);
+  co_await live->on_disk();
   if (live->folder) {
     const auto written = co_await write_record(live, live->lasting);
     if (!written) not_recorded(live, written.error());
@@ -130,6 +126,12 @@ asio::awaitable<void> Runner::write_events(LivePtr live) {
       events_not_stored(live, written.error());
     }
   }
+}
+
+// Nobody waits for it: a run that tells without end would keep them.
+void Runner::spill_events(const LivePtr& live) {
+  if (live->lasts && live->events.has_unwritten() && !live->writing_events)
+    asio::co_spawn(executor_, write_events(live), asio::detached);
 }
 
 // A run that is over: its result where that is not on disk yet, what it told, and then the record, so that whoever reads

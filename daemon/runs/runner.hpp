@@ -107,10 +107,10 @@ class Runner {
   asio::awaitable<void> conclude(LivePtr live);
   // recording.cpp
   asio::awaitable<void> begin_record(LivePtr live, const Order& order);
-  asio::awaitable<void> on_disk(LivePtr live);
   asio::awaitable<Result<void>> write_record(LivePtr live, bool durable);
   asio::awaitable<void> record(LivePtr live);
   asio::awaitable<void> write_events(LivePtr live);
+  void spill_events(const LivePtr& live);
   asio::awaitable<void> write_end(LivePtr live);
   asio::awaitable<void> settle(std::string id);
   void not_recorded(const LivePtr& live, const Problem& problem);

@@ -33,7 +33,6 @@ UNITS = ("hatchd@shop", "hatchd@web")
 
 class Machine:
     def __init__(self, folder):
-        # Nobody but root comes through pytest's folders.
         self.popen = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "bash", "-c", BOOT.format(folder=folder)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
