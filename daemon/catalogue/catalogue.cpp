@@ -6,6 +6,8 @@
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "catalogue/members.hpp"
+#include "hatch/act.hpp"
+#include "hatch/network.hpp"
 #include "schema/words.hpp"
 
 namespace hatchd::catalogue {
@@ -61,7 +63,8 @@ Hatch hatch_from(const std::string& plugin, const json::object& entry) {
   // What this hatchd cannot do is listed all the same, so that nobody wonders where it went.
   std::vector<std::string> unknown = hatch.requirements;
   std::erase_if(unknown, [](const std::string& need) {
-    return need == members_requirement || need == "mask/1" || need == "network/1";
+    return need == members_requirement || need == "mask/1" || need == hatch::network_extension ||
+           need == hatch::act_extension;
   });
   if (!unknown.empty()) {
     hatch.enabled = false;
@@ -77,6 +80,10 @@ Hatch hatch_from(const std::string& plugin, const json::object& entry) {
 }
 
 }  // namespace
+
+bool Hatch::looks_first() const {
+  return std::find(requirements.begin(), requirements.end(), hatch::act_extension) != requirements.end();
+}
 
 std::string_view to_string(Needs needs) {
   switch (needs) {

@@ -38,6 +38,8 @@ struct Hatch {
 
   // The lowest role that may run it without raising its effect by parameters.
   access::Role least_role() const { return std::max(role, access::role_for(effect)); }
+  // It says when it begins to act (hatch/act.hpp), and may be begun before it is on record.
+  bool looks_first() const;
   bool applies_to(std::string_view name) const {
     return target != Needs::none &&
            (bound_to.empty() || std::find(bound_to.begin(), bound_to.end(), name) != bound_to.end());

@@ -102,9 +102,11 @@ Received receive(int socket, Message& message, std::size_t max_body) {
   header.msg_control = control;
   header.msg_controllen = sizeof control;
   ssize_t n;
+  // ECONNRESET, which is told once: the other side ended without reading all that we sent. What it had said before is
+  // still there.
   do n = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
-  while (n < 0 && errno == EINTR);
-  if (n < 0) return errno == EAGAIN ? Received::nothing : Received::ended;  // ECONNRESET: the other side died
+  while (n < 0 && (errno == EINTR || errno == ECONNRESET));
+  if (n < 0) return errno == EAGAIN ? Received::nothing : Received::ended;
 
   // It may hold secrets, and what is on the stack of a process that forks others is theirs, too.
   const Defer wipe{[&] { ::explicit_bzero(room.data(), static_cast<std::size_t>(n)); }};

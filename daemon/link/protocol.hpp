@@ -57,7 +57,7 @@
 //            "idle_ms", "grace_ms", "max_runs", "cache": bool, ["launcher": true: it may start programs]} + [object, channel to front, channel to targets, (cache directory)]
 //   front → plugin
 //   start    {"run": ULID, "hatch", ["kind",] ["as": id of the member that a family's hatch runs,] "params": {…}, "format", "caller": {"name", "via"}, ["profile",]
-//            ["target", "processes",] "preflight": bool} + [the run's end of its run channel, (the run's end of the
+//            ["target", "processes",] "preflight": bool, "recording": bool: `act` comes on the run channel} + [the run's end of its run channel, (the run's end of the
 //            terminal's stream socket, for an interactive hatch)]
 //            → started {"run", "pid", ["target": {"name", "pid", "started"}]} | refused {"run", "problem"}
 //   cancel   {"run"}
@@ -77,6 +77,7 @@
 //   result   {"bytes": N, "text": JSON object as text} where it is small (Outcome::max_inline),
 //            else {"bytes": N} + [sealed memfd: JSON object]
 //   rendering{"name", "bytes": N, …the same with UTF-8 text}
+//   front → run: act {}   it is on record, and so is its line of the audit (hatch/act.hpp); where `start` said "recording"
 //   closing  {"status": "ok"|"failed"|"cancelled"|"broken", "longest_pause_us", ["problem": PROBLEM]}   the last message of a run,
 //            whose process ends then. The front does not wait for that, unless the run was cancelled, which `ended` explains.
 //   A run whose process ended without `closing` has crashed, whatever its exit status says.

@@ -158,7 +158,7 @@ asio::awaitable<void> Artifacts::watch(LivePtr live) {
   };
   if (!co_await pool_.run(std::move(work)) || live->stopped_for_space) co_return;
   live->no_space = live->stopped_for_space = true;
-  if (live->link) live->link->receiver.send("cancel", {{"run", live->run.id}});
+  if (live->link) live->link->call_off(live->run.id);
 }
 
 asio::awaitable<void> Artifacts::finish(std::string run) {

@@ -32,13 +32,19 @@ State state_of(link::RunState state) {
   return State::crashed;
 }
 
+// Whether it is begun before it is on record, and acts when it is told that it is.
+bool looks_first(const Order& order) {
+  return order.hatch->looks_first() && order.effect != schema::Effect::observe && !order.preflight;
+}
+
 json::object start_message(const Run& run, const Order& order) {
   json::object start{{"run", run.id},
                      {"hatch", order.hatch->id},
                      {"params", order.params},
                      {"format", order.format},
                      {"caller", json::object{{"name", run.caller}, {"via", run.via}}},
-                     {"preflight", order.preflight}};
+                     {"preflight", order.preflight},
+                     {"recording", looks_first(order)}};
   if (!order.hatch->family.empty()) {
     // A member: its family's hatch runs it (catalogue/members.hpp), within the effect that was allowed.
     json::object arguments = order.params;
@@ -100,8 +106,6 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
 
   if (live->preflight) {
     live->events.stay_in_memory();
-  } else if (live->lasting) {
-    co_await begin_record(live, order);
   } else {
     // While its process begins, since that takes as long; on_disk() waits for it.
     live->writing_record = true;
@@ -112,26 +116,25 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
       live->events.stay_in_memory();
     });
   }
-  if (!run.stored && order.effect != schema::Effect::observe) {
-    end(live, State::failed,
-        Problem{"no-space", "the run could not be recorded, so it was not started", {}, "make room in runs.directory"});
-  } else {
-    // What throws here is a lack of descriptors or memory, or a bug: the run ends all the same.
-    try {
-      auto recorded = co_await audit_durable(audited);
-      if (!recorded) {
-        if (order.key) keys_.release(*order.key, run.id);  // nothing was begun
-        end(live, State::failed, std::move(recorded.error()));
-      }
-      if (!is_over(run.state) && slot->waits()) co_await take_turn(live, order, slot);
-      if (!is_over(run.state)) co_await hand_over(live, order);
-      if (!is_over(run.state)) co_await attend(live);
-      co_await live->on_disk();
-      if (!is_over(run.state)) co_await conclude(live);
-    } catch (const std::exception& error) {
-      log::error("conducting a run failed", {{"run", run.id}, {"error", error.what()}});
-      if (!is_over(run.state)) end(live, State::crashed, Problem{"internal", "hatchd could not go on with this run"});
+  // What throws here is a lack of descriptors or memory, or a bug: the run ends all the same.
+  try {
+    const bool early = looks_first(order);
+    if (!early) co_await be_on_record(live, order, audited);
+    if (!is_over(run.state) && slot->waits()) co_await take_turn(live, order, slot);
+    if (!is_over(run.state)) co_await hand_over(live, order);
+    if (early && !is_over(run.state)) {
+      co_await be_on_record(live, order, audited);
+      if (!is_over(run.state))
+        live->channel->send("act");
+      else if (live->link)
+        live->link->call_off(run.id);
     }
+    if (!is_over(run.state)) co_await attend(live);
+    co_await live->on_disk();
+    if (!is_over(run.state)) co_await conclude(live);
+  } catch (const std::exception& error) {
+    log::error("conducting a run failed", {{"run", run.id}, {"error", error.what()}});
+    if (!is_over(run.state)) end(live, State::crashed, Problem{"internal", "hatchd could not go on with this run"});
   }
 
   // It has answered, or its process is gone or given up on. Whoever sees its end may start the next at once, so the place
@@ -160,6 +163,23 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
                           {"ms", run.duration_ms}});
   co_await prune();
   if (!live->lasting && live->folder) co_await settle(run.id);
+}
+
+// Until what acts is on disk and in the audit, which outlast a power cut. Where they cannot, it ends here: nothing was done.
+asio::awaitable<void> Runner::be_on_record(LivePtr live, const Order& order, std::uint64_t audited) {
+  Run& run = live->run;
+  if (live->lasting && !live->preflight) co_await live->on_disk();
+  if (!run.stored && order.effect != schema::Effect::observe)
+    co_return end(live, State::failed,
+                  Problem{"no-space",
+                          std::string("the run could not be recorded, so it ") +
+                              (live->started ? "did nothing but look" : "was not started"),
+                          {},
+                          "make room in runs.directory"});
+  auto recorded = co_await audit_durable(audited);
+  if (recorded) co_return;
+  if (order.key) keys_.release(*order.key, run.id);  // nothing was done
+  end(live, State::failed, std::move(recorded.error()));
 }
 
 // Until its turn has come. Meanwhile it is queued, and may be cancelled.
@@ -256,8 +276,7 @@ asio::awaitable<void> Runner::attend(LivePtr live) {
   }
   if (live->refused || live->decided) co_return;
   // Given up on: should its plugin's process come back to life, it ends the run.
-  if (!live->ended && !live->link->gone && !live->cancel_asked)
-    live->link->receiver.send("cancel", {{"run", live->run.id}});
+  if (!live->ended && !live->link->gone && !live->cancel_asked) live->link->call_off(live->run.id);
   // What the dead process sent is still in the socket, whose end comes after it. Somebody may hold the other end open:
   // not for long.
   const SteadyTime drained = now() + 2s;

@@ -18,6 +18,9 @@ class PluginLink {
   PluginLink(asio::any_io_executor executor, std::string name, pid_t pid, link::Channel channel)
       : name(std::move(name)), pid(pid), receiver(executor, std::move(channel)), changed(executor) {}
 
+  // Has the process end one of its runs.
+  void call_off(const std::string& run) { receiver.send("cancel", {{"run", run}}); }
+
   const std::string name;
   const pid_t pid;
   Receiver receiver;

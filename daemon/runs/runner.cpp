@@ -171,7 +171,7 @@ asio::awaitable<void> Runner::wait(LivePtr live, SteadyTime until) {
 void Runner::cancel(const LivePtr& live) {
   if (live->over || live->cancel_asked) return;
   live->cancel_asked = true;
-  if (live->link) live->link->receiver.send("cancel", {{"run", live->run.id}});
+  if (live->link) live->link->call_off(live->run.id);
   live->changed.notify();
   turn_.notify();
 }

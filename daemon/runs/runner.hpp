@@ -95,6 +95,7 @@ class Runner {
  private:
   // conduct.cpp
   asio::awaitable<void> conduct(LivePtr live, Order order, std::shared_ptr<Admission::Slot> slot);
+  asio::awaitable<void> be_on_record(LivePtr live, const Order& order, std::uint64_t audited);
   asio::awaitable<void> take_turn(LivePtr live, const Order& order, std::shared_ptr<Admission::Slot> slot);
   void begin(const LivePtr& live, const Order& order);
   // audited.cpp

@@ -1,6 +1,7 @@
 #include "worker/host.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "base/json.hpp"
 #include "base/mask.hpp"
 #include "base/rights.hpp"
+#include "hatch/act.hpp"
 #include "hatch/json.hpp"
 #include "hatch/log.hpp"
 #include "hatch/network.hpp"
@@ -175,12 +177,15 @@ struct Table {
   static std::int32_t choose_network(hatch_run* run, std::uint32_t of_target) noexcept {
     return of(run).choose_network(of_target != 0);
   }
+  static std::int32_t begin_to_act(hatch_run* run) noexcept { return of(run).begin_to_act(); }
   static hatch_str mask_rules(hatch_run* run) noexcept { return borrowed(of(run).mask_text_); }
   static hatch_str log_place(hatch_run* run) noexcept { return borrowed(of(run).log_text_); }
   static const void* extension(hatch_run*, hatch_str id) noexcept {
     static constexpr hatch::MaskExtension mask{sizeof(hatch::MaskExtension), mask_rules};
     static constexpr hatch::NetworkExtension network{sizeof(hatch::NetworkExtension), choose_network};
     if (view(id) == hatch::network_extension) return &network;
+    static constexpr hatch::ActExtension act{sizeof(hatch::ActExtension), begin_to_act};
+    if (view(id) == hatch::act_extension) return &act;
     static constexpr hatch::LogExtension log{sizeof(hatch::LogExtension), log_place};
     if (view(id) == "log/1") return &log;
     return view(id) == "mask/1" ? &mask : nullptr;
@@ -385,6 +390,33 @@ void Host::close_run(std::string_view status, const Problem* problem) {
   task_.channel.send("closing", std::move(body), {}, answer_patience_ms);
 }
 
+// ---- acting
+// -----------------------------------------------------------------------------------------------------------
+
+bool Host::take_leave_to_act(const link::Message& message) {
+  if (message.type != "act") return false;
+  task_.recording = false;
+  return true;
+}
+
+int Host::begin_to_act() {
+  while (task_.recording) {
+    pollfd both[2] = {{task_.channel.fd(), POLLIN, 0}, {task_.cancel.get(), POLLIN, 0}};
+    if (::poll(both, 2, -1) < 0 && errno != EINTR) return -errno;
+    if (both[1].revents) return -ECANCELED;
+    link::Message message;
+    switch (task_.channel.receive(message)) {
+      case link::Received::nothing: break;
+      case link::Received::message:
+        take_leave_to_act(message);
+        break;  // else the answer to a request that was given up
+      case link::Received::ended:
+      case link::Received::broken: return -ECANCELED;  // who records it has ended it
+    }
+  }
+  return 0;
+}
+
 // ---- artifacts
 // --------------------------------------------------------------------------------------------------------
 
@@ -405,6 +437,7 @@ int Host::request(std::string_view type, json::object body, UniqueFd* descriptor
       case link::Received::ended:
       case link::Received::broken: return -EPIPE;
     }
+    if (take_leave_to_act(answer)) continue;
     // An answer with another tag belongs to a request that was given up; its descriptor closes with the message.
     if (number_of(answer.body, "tag") != tag) continue;
     if (answer.type == "refused") {

@@ -48,6 +48,8 @@ class Host {
   void abort_artifact(int fd);
   int adopt_artifact(int fd, std::string_view name, std::string_view media_type);
   int choose_network(bool of_target);
+  int begin_to_act();
+  bool take_leave_to_act(const link::Message& message);  // whether it is that
   void pause_begin();
   std::uint64_t pause_end();
   void close_run(std::string_view status, const Problem* problem = nullptr);

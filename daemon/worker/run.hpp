@@ -52,6 +52,7 @@ struct Task {
   std::string id, key, format = "json", target_name;  // key: Hatch::key(), or the derived hatch's
   const Hatch* hatch = nullptr;
   bool preflight = false;
+  bool recording = false;  // until the front says `act`; only a hatch with the requirement "act/1" is begun before
   boost::json::object params, configuration, profile, caller;
   boost::json::object log;  // where the target's log is, for hatches that look there
   std::vector<OpenProcess> processes;

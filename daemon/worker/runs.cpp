@@ -15,6 +15,7 @@
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "base/rights.hpp"
+#include "hatch/act.hpp"
 #include "hatch/network.hpp"
 #include "link/protocol.hpp"
 #include "schema/schema.hpp"
@@ -90,6 +91,9 @@ Result<std::unique_ptr<Runs::Active>> Runs::admit(link::Message& message) const 
                            std::chrono::duration_cast<std::chrono::nanoseconds>(pause_slack).count();
 
   task.preflight = flag_of(body, "preflight");
+  task.recording = flag_of(body, "recording");
+  if (task.recording && !task.hatch->needs(hatch::act_extension))
+    return refuse("internal", key + " would not wait for its record");
   task.format = text_of(body, "format", "json");
   if (const json::object* caller = object_of(body, "caller")) task.caller = *caller;
   task.configuration = derived == allowance_.derived.end() ? allowance_.configuration : derived->second.configuration;

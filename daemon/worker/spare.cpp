@@ -69,6 +69,7 @@ bool send_task(link::Channel& channel, const Task& task) {
                        {"format", task.format},
                        {"target", task.target_name},
                        {"preflight", task.preflight},
+                       {"recording", task.recording},
                        {"params", task.params},
                        {"configuration", task.configuration},
                        {"profile", task.profile},
@@ -96,6 +97,7 @@ bool take_task(link::Message& message, Task& task) {
   task.format = text_of(body, "format");
   task.target_name = text_of(body, "target");
   task.preflight = flag_of(body, "preflight");
+  task.recording = flag_of(body, "recording");
   task.params = object("params");
   task.configuration = object("configuration");
   task.profile = object("profile");

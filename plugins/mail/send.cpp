@@ -3,7 +3,7 @@
 // The hatches are thin: prepare_errand() takes what the host gives, converse() speaks with the server, await_arrival()
 // looks into the mailbox, and result_of() makes the answer. Each of them can be tried without a host.
 #include "mail/send.hpp"
-#include "hatch/hatch.hpp"
+#include "hatch/act.hpp"
 #include "mail/arrival.hpp"
 #include "mail/conversation.hpp"
 #include "mail/errand.hpp"
@@ -17,6 +17,8 @@ constexpr Millis spare{700};  // before the host's deadline, to hand over what w
 
 void on_stage(void* context, Stage stage) {
   const auto& run = *static_cast<const hatch::Run*>(context);
+  // A name and a password, a sender and recipients: from here on it is more than a look at what the server offers.
+  if (stage == Stage::auth || stage == Stage::mail) hatch::begin_to_act(run);
   run.progress(static_cast<double>(stage) / static_cast<double>(Stage::arrived), to_string(stage));
 }
 
@@ -50,7 +52,10 @@ hatch::Result work(hatch::Run& run, const Wish& wish) {
   const Fences fences{run.cancel_fd(), Clock::now() + (left > 2 * spare ? left - spare : left / 2)};
   try {
     std::unique_ptr<Mailbox> mailbox;
-    if (wish.send && settings.arrival) mailbox = open_mailbox(prepared, fences, report);
+    if (wish.send && settings.arrival) {
+      hatch::begin_to_act(run);  // it logs in there
+      mailbox = open_mailbox(prepared, fences, report);
+    }
     const bool done = converse(settings, prepared.files, prepared.errand, fences, report, on_stage, &run);
     if (!done) report.arrival.reset();
     if (done && mailbox) {

@@ -18,7 +18,7 @@ constexpr hatch::About about_mail(const char* id, const char* title, const char*
       .timeout = std::chrono::seconds{90},
       .cooldown = cooldown,
       .capabilities = {"sys_admin"},
-      .requirements = {"network/1"},
+      .requirements = {"network/1", "act/1"},
   };
 }
 

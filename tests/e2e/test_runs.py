@@ -213,6 +213,17 @@ def fill(folder):
     return filler
 
 
+def test_what_looks_first_acts_only_when_it_is_on_record(demo, marks, tmpfs):
+    with house(demo, directory=str(tmpfs), min_free="0B") as daemon:
+        assert daemon.run("files.look-then-mark", {"path": str(marks)}).status == 200
+        assert marks.read_text() == "look\nmark\n"
+        fill(tmpfs)
+        answer = daemon.run("files.look-then-mark", {"path": str(marks)})
+        assert answer.status == 507 and answer.json()["code"] == "no-space", answer
+        assert answer.json()["run"]["state"] == "failed"
+        assert marks.read_text() in ("look\nmark\n", "look\nmark\nlook\n"), "it may have begun to look"
+
+
 def test_a_disk_that_is_really_full(demo, marks, tmpfs):
     with house(demo, directory=str(tmpfs), min_free="0B") as daemon:
         before = daemon.run("probe.echo").json()

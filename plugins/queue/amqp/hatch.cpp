@@ -1,6 +1,7 @@
 // queue.ping, kind rabbitmq: a message published, routed, confirmed and consumed from an exclusive queue.
 #include <cmath>
 
+#include "hatch/act.hpp"
 #include "queue/amqp/client.hpp"
 #include "queue/frame/ping.hpp"
 
@@ -36,6 +37,7 @@ class LoopBack {
         report_.add("ready", true);
         return report_.result("ready: " + report_.clean(client_->broker()) + " is up and knows us" + depth_);
       }
+      hatch::begin_to_act(run_);
       loop();
       client_->close();
       return report_.result(report_.clean(client_->broker()) + " works: a message was routed, confirmed and came back" +

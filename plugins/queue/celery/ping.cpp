@@ -16,6 +16,7 @@
 #include <boost/json.hpp>
 #include <cmath>
 
+#include "hatch/act.hpp"
 #include "queue/celery/verdict.hpp"
 
 namespace json = boost::json;
@@ -51,6 +52,7 @@ class Ping {
         return report_.result("ready: the broker is up and knows us, queue `" + found_.queue + "` has " +
                               counted(found_.depth.messages, "message"));
       }
+      hatch::begin_to_act(run_);
       return conclude();
     } catch (const Trouble& trouble) {
       tidy();

@@ -17,7 +17,7 @@ constexpr hatch::About about_ping(const char* kind, const char* title, const cha
       .timeout = std::chrono::seconds{30},
       .kind = kind,
       .capabilities = {"sys_admin"},
-      .requirements = {"network/1"},
+      .requirements = {"network/1", "act/1"},
   };
 }
 

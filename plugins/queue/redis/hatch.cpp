@@ -2,6 +2,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "hatch/act.hpp"
 #include "queue/frame/ping.hpp"
 #include "queue/redis/client.hpp"
 
@@ -58,6 +59,7 @@ class LoopBack {
         report_.add("ready", true);
         return report_.result("ready: " + server_ + " is up and knows us");
       }
+      hatch::begin_to_act(run_);
       const queue::Time begin = queue::Clock::now();
       list();
       stream();

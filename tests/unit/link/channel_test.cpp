@@ -73,6 +73,20 @@ TEST_CASE("the end of the other side is told from silence") {
   CHECK_FALSE(ends.right.send("anyone"));
 }
 
+TEST_CASE("what the other side said is not lost when it ends without having read all") {
+  Ends ends;
+  REQUIRE(ends.right.send("first"));
+  REQUIRE(ends.right.send("last"));
+  REQUIRE(ends.left.send("unread"));
+  ends.right.close();
+  Message message;
+  REQUIRE(ends.left.receive(message) == Received::message);
+  CHECK(message.type == "first");
+  REQUIRE(ends.left.receive(message) == Received::message);
+  CHECK(message.type == "last");
+  CHECK(ends.left.receive(message) == Received::ended);
+}
+
 TEST_CASE("what is not a message is broken and leaks no descriptor") {
   Ends ends;
   Message message;

@@ -74,6 +74,65 @@ TEST_CASE("the line that it begins is on disk before what acts is handed over") 
   CHECK(at_start.find("\"event\":\"begin\"") != std::string::npos);
 }
 
+TEST_CASE("a hatch that looks first begins at once, and acts when record and line are on disk") {
+  AuditedHouse audited;
+  audited.house.hatch.requirements = {"act/1"};
+  json::object start;
+  std::string said, at_act, record;
+  audited.house.acts = {[&](FakeRun& run) {
+    start = run.start.body;
+    run.started();
+    said = FakeRun::next(run.channel).type;
+    audit::for_each_line(audited.folder.fd.get(), "audit.jsonl", [&](std::string_view line) { at_act += line; });
+    record = audited.house.disk.read_record(run.id) ? "there" : "missing";
+    run.result(R"({"verdict":"done"})");
+    run.closing("ok");
+    run.ended();
+    return true;
+  }};
+  const bool acts = GENERATE(true, false);
+  if (acts) {
+    CHECK(audited.house.run_to_end(audited.order(schema::Effect::act)).state == State::succeeded);
+    CHECK(start.at("recording") == true);
+    CHECK(said == "act");
+    CHECK(at_act.find("\"event\":\"begin\"") != std::string::npos);
+    CHECK(record == "there");
+  } else {
+    audited.house.acts = {[&](FakeRun& run) {
+      start = run.start.body;
+      return succeed(run);
+    }};
+    Order dry = audited.order(schema::Effect::act);
+    dry.preflight = true;
+    CHECK(audited.house.run_to_end(std::move(dry)).state == State::succeeded);
+    CHECK(start.at("recording") == false);
+  }
+}
+
+TEST_CASE("a hatch that looks first is called off when it cannot be put on record") {
+  AuditedHouse audited;
+  audited.house.hatch.requirements = {"act/1"};
+  std::filesystem::create_directory(audited.folder.path / "audit.jsonl");
+  link::Received on_channel{};
+  std::string on_plugin;
+  audited.house.acts = {[&](FakeRun& run) {
+    run.started();
+    link::Message message;
+    on_channel = run.channel.wait(message, 5000);
+    on_plugin = FakeRun::next(run.plugin).type;
+    run.ended("exit", 0, "cancelled");
+    return true;
+  }};
+  const Run run = audited.house.run_to_end(audited.order(schema::Effect::act));
+  CHECK(run.state == State::failed);
+  CHECK(run.error->code == "audit-unwritable");
+  CHECK_FALSE(run.started.empty());
+  audited.house.plugins.close();
+  audited.house.processes.clear();  // joins
+  CHECK(on_channel == link::Received::ended);
+  CHECK(on_plugin == "cancel");
+}
+
 TEST_CASE("an audit that cannot be written stops what acts, before and at its start, and not what observes") {
   AuditedHouse audited;
   std::filesystem::create_directory(audited.folder.path / "audit.jsonl");

@@ -70,6 +70,7 @@ class PluginUnderTest {
                     int stream = -1);
   Seen finish(const std::string& id, const std::function<void(const std::string& event)>& on_event = {});
   void cancel(const std::string& id) { front.send("cancel", {{"run", id}}); }
+  void to_run(const std::string& id, const char* type) { channels_.at(id).send(type); }
   std::string last_id;
 
   WorkerProcess process;

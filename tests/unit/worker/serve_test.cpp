@@ -421,3 +421,44 @@ TEST_CASE("how the plugin process ends") {
     CHECK(gone);
   }
 }
+
+TEST_CASE("a hatch that looks first waits for leave to act, and does without where nobody records it") {
+  PluginUnderTest plugin{"files",
+                         {{"hatches", {{"files.look-then-mark", {{"timeout_ms", 60'000}}}, {"files.mark", {}}}}}};
+  char path[] = "/tmp/hatchd-act-XXXXXX";
+  const UniqueFd made{::mkstemp(path)};
+  const Defer remove{[&] { ::unlink(path); }};
+  const auto content = [&] {
+    std::ifstream file(path);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const json::object params{{"path", path}};
+  const auto until_it_looked = [&] {
+    while (content().empty()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    CHECK(content() == "look\n");
+  };
+
+  SECTION("nobody records it") {
+    CHECK(plugin.run("files.look-then-mark", params).state() == "succeeded");
+    CHECK(content() == "look\nmark\n");
+  }
+  SECTION("told to act") {
+    const std::string id = plugin.start("files.look-then-mark", params, {{"recording", true}});
+    until_it_looked();
+    plugin.to_run(id, "act");
+    CHECK(plugin.finish(id).state() == "succeeded");
+    CHECK(content() == "look\nmark\n");
+  }
+  SECTION("cancelled") {
+    const std::string id = plugin.start("files.look-then-mark", params, {{"recording", true}});
+    until_it_looked();
+    plugin.cancel(id);
+    CHECK(plugin.finish(id).state() == "cancelled");
+    CHECK(content() == "look\n");
+  }
+  SECTION("one that does not wait is not begun early") {
+    CHECK(plugin.run("files.mark", params, {{"recording", true}}).refused->code == "internal");
+    CHECK(content().empty());
+  }
+}
