@@ -37,7 +37,7 @@ class OverAmqp final : public Transport {
 
   Depth look(const std::string& queue) override {
     const amqp::Look look = client_.look(queue);
-    return {look.there, look.messages, look.consumers};
+    return {look.there, look.messages, look.consumers, {}};
   }
 
   std::optional<long long> ask(std::string_view method) override {

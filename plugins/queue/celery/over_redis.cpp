@@ -44,7 +44,14 @@ class OverRedis final : public Transport {
   }
 
   Depth look(const std::string& queue) override {
-    for (const char* priority : priorities) client_.send({"LLEN", prefix_ + queue + priority}, soon());
+    std::array<std::string, priorities.size()> lists;
+    std::vector<redis::Words> counts;
+    for (std::size_t i = 0; i < priorities.size(); ++i)
+      counts.push_back({"LLEN", lists[i] = prefix_ + queue + priorities[i]});
+    // A worker leaves its name there when it starts, and not all take it away.
+    const std::string workers = prefix_ + "_kombu.binding." + control_;
+    counts.push_back({"SCARD", workers});
+    client_.send_all(counts, soon());
     Depth depth;
     std::optional<Trouble> trouble;
     for (std::size_t i = 0; i < priorities.size(); ++i) {
@@ -56,7 +63,9 @@ class OverRedis final : public Transport {
                       : redis::explain(reply, "LLEN");
       depth.messages += reply.integer;
     }
+    const redis::Reply listeners = client_.next(soon());
     if (trouble) throw Trouble(*trouble);
+    if (!listeners.is_error()) depth.listeners = listeners.integer;  // its user need not be allowed to ask
     return depth;
   }
 
@@ -123,8 +132,7 @@ class OverRedis final : public Transport {
     // Also where it never was bound: a worker whose back end is rpc all the same sends its result there.
     const std::string inbox = std::exchange(inbox_, {});
     if (inbox.empty()) return;
-    client_.send({"SREM", binding_key_, binding_}, briefly());
-    client_.send({"DEL", prefix_ + inbox}, briefly());
+    client_.send_all({{"SREM", binding_key_, binding_}, {"DEL", prefix_ + inbox}}, briefly());
     for (owed_ += 2; owed_ > 0; --owed_) client_.next(briefly());
     if (!answers_due) return;
     // A worker that had read the binding before it was removed may be just about to push.
@@ -140,7 +148,7 @@ class OverRedis final : public Transport {
     if (reply.is_error()) throw redis::explain(reply, "PUBLISH");
   }
   // Behind what is still to be answered.
-  redis::Reply call(const std::vector<std::string_view>& words, const Watch& watch) {
+  redis::Reply call(const redis::Words& words, const Watch& watch) {
     while (owed_ > 0) pay(client_.next(watch));
     return client_.call(words, watch);
   }

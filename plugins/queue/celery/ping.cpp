@@ -3,7 +3,7 @@
 //   connect, login      the broker
 //   result back end     Redis: subscribed before the task is sent, so that no answer is missed
 //   queue               how long it is, and who consumes it where the broker knows
-//   publish             the task; the questions to all workers go out beside it, so that both are answered meanwhile
+//   publish             the task; the questions to all workers go out behind it, so that both are answered meanwhile
 //   answer              the result, or nothing in time
 //   workers             what they said of themselves
 //
@@ -144,9 +144,10 @@ class Ping {
     // Where nobody consumes, a task would only lie there.
     const bool nobody = !found_.depth.there || found_.depth.consumers == 0;
     const bool later = request_.ask_later && !nobody;
+    const bool one = !nobody && found_.depth.listeners.value_or(found_.depth.consumers.value_or(2)) <= 1;
     task_.reply_to = broker_->open_inbox(!later || found_.result_address == "rpc");
-    if (later)
-      send_then_ask();
+    if (later || one)
+      send_then_ask(later);
     else
       ask_then_send(nobody);
     if (sent_ != Time{} && !found_.outcome.over() && workers_.complete() > 0)
@@ -154,15 +155,16 @@ class Ping {
     const Time told = Clock::now();
     if (sent_ == Time{}) found_.waited_s = std::chrono::duration<double>(told - asked_).count();
     if (!found_.outcome.over()) take_back();
-    // Redis tells subscribers of every database; what counts is that the result lies where it is looked for.
-    const bool elsewhere = found_.outcome.over() && results_ && !results_->remove();
-    results_.reset();
+    if (results_) results_->ask_to_remove();
     if (asked_ != Time{})
       report_.step("workers", ms_between(asked_, told), !workers_.all().empty(),
                    workers_.all().empty()
                        ? "none answers on the control channel"
                        : counted(static_cast<long long>(workers_.all().size()), "worker") + " answered");
-    tidy();
+    tidy_broker();
+    // Redis tells subscribers of every database; what counts is that the result lies where it is looked for.
+    const bool elsewhere = results_ && !results_->remove();
+    results_.reset();
     describe();
     const Verdict verdict = judge(found_, workers_);
     if (!verdict.good) report_.fail(verdict.sentence, verdict.hint);
@@ -192,16 +194,16 @@ class Ping {
     if (found_.outcome.over()) found_.worker = who(several);
   }
 
-  void send_then_ask() {
+  void send_then_ask(bool later) {
     send();
+    if (!later) ask_all();
     report_.begin("answer");
-    wait_for_result(std::min(first_wait, patience_ / 2));
+    if (later) wait_for_result(std::min(first_wait, patience_ / 2));
     if (!found_.outcome.over()) {
-      ask_first();
-      ask_the_rest();
+      if (later) ask_all();
       answer();
-      hear_the_rest();
     }
+    if (asked_ != Time{}) hear_the_rest();
     // Counts tell nothing here: that of this task may have grown before anybody was asked. And of several workers the
     // one that answers is rather not the one that was busy with the task.
     if (found_.outcome.over()) found_.worker = several_listen() ? found_.outcome.worker : who(false);
@@ -244,6 +246,11 @@ class Ping {
   void ask_first() {
     asked_ = Clock::now();
     found_.listeners = broker_->ask(questions[0]);
+  }
+
+  void ask_all() {
+    ask_first();
+    ask_the_rest();
   }
 
   void ask_the_rest() {
@@ -406,6 +413,9 @@ class Ping {
     } catch (const std::exception&) {
     }
     results_.reset();
+    tidy_broker();
+  }
+  void tidy_broker() {
     try {
       if (broker_) broker_->tidy(asked_ != Time{} && !workers_done());
     } catch (const std::exception&) {

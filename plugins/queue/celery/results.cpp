@@ -1,6 +1,7 @@
 #include "queue/celery/results.hpp"
 
 #include <boost/json.hpp>
+#include <utility>
 
 #include "queue/celery/message.hpp"
 
@@ -22,11 +23,14 @@ std::optional<std::string> Results::poll() {
   return reply->items[2].text;
 }
 
+void Results::ask_to_remove() {
+  if (!std::exchange(removing_, true))
+    client_.send_all({{"UNSUBSCRIBE", key_}, {"GET", key_}, {"DEL", key_}}, watch_.cleanup(std::chrono::seconds{1}));
+}
+
 std::optional<std::string> Results::remove() {
+  ask_to_remove();
   const Watch brief = watch_.cleanup(std::chrono::seconds{1});
-  client_.send({"UNSUBSCRIBE", key_}, brief);
-  client_.send({"GET", key_}, brief);
-  client_.send({"DEL", key_}, brief);
   // A message that was published before may stand in front of the three replies.
   redis::Reply reply;
   while (reply.items.empty() || reply.items[0].text != "unsubscribe") {

@@ -17,7 +17,8 @@ class Results {
   int fd() const { return client_.fd(); }
   // The result as JSON if it has come, without waiting.
   std::optional<std::string> poll();
-  // Removes the key; what it still held.
+  // Removes the key; what it still held. Who has something else to do meanwhile asks before.
+  void ask_to_remove();
   std::optional<std::string> remove();
 
  private:
@@ -25,6 +26,7 @@ class Results {
   Watch watch_;
   std::string key_;
   redis::Client client_;
+  bool removing_ = false;
 };
 
 // What became of the task.

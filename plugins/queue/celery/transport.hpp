@@ -14,6 +14,7 @@ struct Depth {
   bool there = true;  // a list of Redis is there as soon as something is in it; a queue of RabbitMQ is declared
   long long messages = 0;
   std::optional<long long> consumers;  // where the broker knows
+  std::optional<long long> listeners;  // of questions, at most; where it can be known before
 };
 
 // Something for us: an answer on the control channel, or the result of the task where the back end is rpc.

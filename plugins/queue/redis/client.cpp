@@ -188,25 +188,19 @@ Client::~Client() = default;
 
 void Client::greet(const Access& access, const Watch& watch, Report* report) {
   if (report) report->begin("login");
-  std::vector<const char*> sent;
-  if (!access.password.empty()) {
-    if (access.user.empty() || access.user == "default")
-      send({"AUTH", access.password}, watch);
-    else
-      send({"AUTH", access.user, access.password}, watch);
-    sent.push_back("AUTH");
-  }
-  if (access.database > 0) {
-    send({"SELECT", std::to_string(access.database)}, watch);
-    sent.push_back("SELECT");
-  }
-  send({"PING"}, watch);
-  sent.push_back("PING");
+  const std::string database = std::to_string(access.database);
+  std::vector<Words> commands;
+  if (!access.password.empty())
+    commands.push_back(access.user.empty() || access.user == "default" ? Words{"AUTH", access.password}
+                                                                       : Words{"AUTH", access.user, access.password});
+  if (access.database > 0) commands.push_back({"SELECT", database});
+  commands.push_back({"PING"});
+  send_all(commands, watch);
   // All were sent at once; the first refusal is the reason of those behind it.
   std::optional<Trouble> trouble;
-  for (const char* command : sent) {
+  for (const Words& command : commands) {
     const Reply reply = next(watch);
-    if (reply.is_error() && !trouble) trouble = explain(reply, command);
+    if (reply.is_error() && !trouble) trouble = explain(reply, command.front());
   }
   if (trouble) throw Trouble(*trouble);
   if (report)
@@ -214,9 +208,14 @@ void Client::greet(const Access& access, const Watch& watch, Report* report) {
                                          : "as " + (access.user.empty() ? std::string("default") : access.user));
 }
 
-void Client::send(const std::vector<std::string_view>& words, const Watch& watch) {
-  std::string bytes = "*" + std::to_string(words.size()) + "\r\n";
-  for (const std::string_view word : words) ((bytes += "$" + std::to_string(word.size()) + "\r\n") += word) += "\r\n";
+void Client::send(const Words& words, const Watch& watch) { send_all({words}, watch); }
+
+void Client::send_all(const std::vector<Words>& commands, const Watch& watch) {
+  std::string bytes;
+  for (const Words& words : commands) {
+    bytes += "*" + std::to_string(words.size()) + "\r\n";
+    for (const std::string_view word : words) ((bytes += "$" + std::to_string(word.size()) + "\r\n") += word) += "\r\n";
+  }
   stream_.write(bytes, watch);
 }
 
@@ -250,7 +249,7 @@ Reply Client::next(const Watch& watch) {
   }
 }
 
-Reply Client::call(const std::vector<std::string_view>& words, const Watch& watch) {
+Reply Client::call(const Words& words, const Watch& watch) {
   send(words, watch);
   Reply reply = next(watch);
   if (reply.is_error()) throw explain(reply, words.front());

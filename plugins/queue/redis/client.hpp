@@ -36,6 +36,8 @@ struct Access {
 Access access_of(const std::vector<Url>& urls, const Tls& tls, std::string_view master,
                  std::string_view sentinel_password);
 
+using Words = std::vector<std::string_view>;  // of a command, its name first
+
 class Client {
  public:
   static constexpr std::size_t max_reply = 8 * 1024 * 1024, max_items = 100'000;
@@ -49,13 +51,14 @@ class Client {
   const std::string& address() const { return stream_.address(); }
 
   // Sends one command without waiting; its reply comes by next().
-  void send(const std::vector<std::string_view>& words, const Watch& watch);
+  void send(const Words& words, const Watch& watch);
+  void send_all(const std::vector<Words>& commands, const Watch& watch);  // in one piece
   // The next reply, waiting for it; Trouble when it does not come in time.
   Reply next(const Watch& watch);
   // The next reply if it has arrived.
   std::optional<Reply> poll();
   // Sends, waits, and makes an error reply a Trouble.
-  Reply call(const std::vector<std::string_view>& words, const Watch& watch);
+  Reply call(const Words& words, const Watch& watch);
 
  private:
   struct Reader;
