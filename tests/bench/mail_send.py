@@ -2,7 +2,6 @@
 """Measures mail.send, through HTTP, against curl's smtp and swaks to the same server in the same run. See README.md."""
 
 import argparse
-import json
 import os
 import pathlib
 import shutil
@@ -16,6 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 os.environ.setdefault("HATCHD_BUILD", str(ROOT / "build" / ("release" if (ROOT / "build" / "release" / "bin" / "hatchd").exists() else "dev")))
 
+from kept import Kept  # noqa: E402
 from mail import Authority, Boxes, Postfix, mail_daemon, profile  # noqa: E402
 
 TO = "somebody@test.example.org"
@@ -30,14 +30,9 @@ def took(command):
     return (time.monotonic() - begin) * 1000
 
 
-def kept(daemon, connection, mode):
-    """A call by a program that keeps its connection, as a prober does."""
+def kept(client, mode):
     begin = time.monotonic()
-    connection.request("POST", "/v1/hatches/mail.send", json.dumps({"profile": mode, "to": [TO]}), {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    body = answer.read()
-    if answer.status != 200:
-        sys.exit(f"mail.send answered {answer.status}: {body.decode(errors='replace')[-500:]}")
+    client.run("mail.send", {"profile": mode, "to": [TO]})
     return (time.monotonic() - begin) * 1000
 
 
@@ -66,11 +61,11 @@ def main():
     }
     try:
         with mail_daemon(profiles) as daemon:
-            connection = daemon.connection()
+            client = Kept(daemon)
             for mode in profiles:
                 measured = {}
                 for round_number in range(options.runs + 1):
-                    wall = kept(daemon, connection, mode)
+                    wall = kept(client, mode)
                     if round_number:
                         measured.setdefault("hatchd, HTTP", []).append(wall)
                     for name, command in commands(daemon, postfix, authority, str(letter), mode):

@@ -3,7 +3,6 @@
 README.md."""
 
 import argparse
-import json
 import os
 import pathlib
 import shutil
@@ -14,6 +13,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+
+from kept import Kept  # noqa: E402
 
 SCRIPT = """
 import sys, shop_tasks
@@ -36,20 +37,6 @@ def command(worker, *argv):
     return act
 
 
-def kept(daemon, params):
-    """One connection for all requests, as a monitor keeps it."""
-    connection = daemon.connection()
-
-    def act():
-        connection.request("POST", "/v1/hatches/queue.ping", json.dumps(params), {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        body = answer.read()
-        if answer.status != 200:
-            sys.exit(f"queue.ping {params} failed: {body.decode()}")
-
-    return act
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", help="build/release, or another folder with bin/hatchd")
@@ -64,12 +51,13 @@ def main():
         profiles = {"shop": {"kind": "celery", "broker": redis.url(0), "result": redis.url(1), "timeout": "20s"}}
         with queues.hatchd(profiles) as daemon:
             queues.good(daemon, "shop")
+            client = Kept(daemon)
             tools = {
                 "celery inspect ping": command(worker, queues.PYTHON, "-m", "celery", "-A", "shop_tasks", "inspect", "ping"),
                 "Python round trip": command(worker, queues.PYTHON, "-c", SCRIPT),
                 "hatchd, HTTP": lambda: queues.good(daemon, "shop"),
-                "hatchd, kept": kept(daemon, {"profile": "shop"}),
-                "hatchd, ask=unanswered": kept(daemon, {"profile": "shop", "ask": "unanswered"}),
+                "hatchd, kept": lambda: client.run("queue.ping", {"profile": "shop"}),
+                "hatchd, ask=unanswered": lambda: client.run("queue.ping", {"profile": "shop", "ask": "unanswered"}),
             }
             if shutil.which("curl"):
                 curl = ["curl", "-sSf", "--unix-socket", daemon.socket, "-X", "POST", "http://h/queue.ping"]
