@@ -511,6 +511,7 @@ struct Front {
       metrics.run_succeeded_before(metrics_of(run));
     };
     const runs::History::Counts read = co_await runner.history().read(std::move(take));
+    disk.ends().forget();
     log::info("history is read",
               {{"runs", read.runs}, {"interrupted", read.interrupted}, {"unreadable", read.unreadable}});
     if (read.unreadable > 0)

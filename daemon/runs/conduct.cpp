@@ -162,7 +162,7 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
                           {"caller", run.caller},
                           {"ms", run.duration_ms}});
   co_await prune();
-  if (!live->lasting && live->folder) co_await settle(run.id);
+  if (live->folder) co_await settle(live);
 }
 
 // Until what acts is on disk and in the audit, which outlast a power cut. Where they cannot, it ends here: nothing was done.

@@ -11,6 +11,7 @@
 #include <charconv>
 
 #include "base/json.hpp"
+#include "base/log.hpp"
 #include "runs/follow.hpp"
 #include "runs/journal.hpp"
 
@@ -124,18 +125,17 @@ class Staged {
   void add_in_place(UniqueFd fd) { entries_.push_back({{}, std::move(fd)}); }
 
   Result<void> put() {
-    if (durable_) {
-      // All of them are begun first, so that what the file system commits for the first holds for the others.
-      for (const Entry& entry : entries_) ::sync_file_range(entry.fd.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
-      for (const Entry& entry : entries_)
-        if (::fsync(entry.fd.get()) != 0) return refuse_write("cannot write " + entry.name);
-    }
-    for (Entry& entry : entries_) {
-      if (entry.name.empty()) continue;
-      if (::renameat(directory_, beside(entry.name).c_str(), directory_, entry.name.c_str()) != 0)
-        return refuse_write("cannot rename " + entry.name);
-      entry.name.clear();
-    }
+    if (auto done = sync(); !done) return done;
+    if (auto done = rename(); !done) return done;
+    if (durable_ && ::fsync(directory_) != 0) return refuse_write("cannot sync the folder");
+    return {};
+  }
+
+  // Into a folder where nothing is that could be lost: a power cut meanwhile may leave empty files. What is synced once
+  // all is in its place takes the file system one commit, and not a second one for the renaming.
+  Result<void> put_first() {
+    if (auto done = rename(); !done) return done;
+    if (auto done = sync(); !done) return done;
     if (durable_ && ::fsync(directory_) != 0) return refuse_write("cannot sync the folder");
     return {};
   }
@@ -145,6 +145,23 @@ class Staged {
     std::string name;  // empty: it is in its place
     UniqueFd fd;
   };
+  Result<void> sync() {
+    if (!durable_) return {};
+    // All of them are begun first, so that what the file system commits for the first holds for the others.
+    for (const Entry& entry : entries_) ::sync_file_range(entry.fd.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
+    for (const Entry& entry : entries_)
+      if (::fsync(entry.fd.get()) != 0) return refuse_write("cannot sync a file of the run");
+    return {};
+  }
+  Result<void> rename() {
+    for (Entry& entry : entries_) {
+      if (entry.name.empty()) continue;
+      if (::renameat(directory_, beside(entry.name).c_str(), directory_, entry.name.c_str()) != 0)
+        return refuse_write("cannot rename " + entry.name);
+      entry.name.clear();
+    }
+    return {};
+  }
   static std::string beside(const std::string& file) { return file + std::string(temporary); }
   UniqueFd make(const std::string& file) const {
     return UniqueFd{::openat(directory_, beside(file).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
@@ -247,10 +264,15 @@ Result<std::uint64_t> Disk::write_record(const Run& run, bool durable) const {
 
 Result<std::uint64_t> Disk::begin(const Run& run, bool durable) const {
   if (auto made = create(run.id, false); !made) return tl::unexpected(made.error());
-  auto size = write_record(run, durable);
+  auto directory = folder(run.id);
+  if (!directory) return tl::unexpected(directory.error());
+  const std::string text = record_text(run);
+  Staged staged(directory->get(), durable);
+  if (auto added = add_files(staged, {{record_file, text}}); !added) return tl::unexpected(added.error());
+  if (auto done = staged.put_first(); !done) return tl::unexpected(done.error());
   // Last, when it costs least: what was synced above has mostly committed the folder's own name, too.
-  if (size && durable && ::fsync(runs_.get()) != 0) size = refuse_write("cannot sync the runs directory");
-  return size;
+  if (durable && ::fsync(runs_.get()) != 0) return refuse_write("cannot sync the runs directory");
+  return text.size();
 }
 
 Result<std::uint64_t> Disk::end(const Run& run, const Files& files, bool durable) const {
@@ -266,6 +288,40 @@ Result<std::uint64_t> Disk::end(const Run& run, const Files& files, bool durable
   if (added) added = staged.put();
   if (!added) return tl::unexpected(added.error());
   return record.size();
+}
+
+Result<std::uint64_t> Disk::end(const Run& run, std::optional<Ends::Place>& place) const {
+  const std::string text = record_text(run);
+  place = ends_->claim(run.id, text);
+  if (!place || !place->write(run.id, text)) {
+    place.reset();
+    return write_record(run, true);
+  }
+  const auto put = [&]() -> Result<void> {
+    auto directory = folder(run.id);
+    if (!directory) return tl::unexpected(directory.error());
+    Staged staged(directory->get(), false);
+    if (auto added = add_files(staged, {{record_file, text}}); !added) return added;
+    // Before the new record takes the place of the old one: unsynced as it is, a power cut may leave it empty.
+    if (!place->sync()) return refuse_write("cannot sync the end of the run");
+    return staged.put();
+  };
+  if (auto done = put(); !done) {
+    place.reset();
+    return tl::unexpected(done.error());
+  }
+  return text.size();
+}
+
+void Disk::restore_end(const std::string& id) const {
+  const auto text = ends_->take(id);
+  if (!text || !folder(id)) return;
+  if (const auto run = read_record(id); run && is_over(run->state)) return;
+  const auto value = parse_json(*text);
+  const auto ended = value && value->is_object() ? from_record(value->get_object()) : refuse("malformed", "no record");
+  if (!ended || ended->id != id) return;
+  if (const auto written = write_record(*ended, true); !written)
+    log::warning("the end of a run is not in its folder", {{"run", id}, {"problem", written.error().detail}});
 }
 
 Result<void> Disk::append(const std::string& id, const std::string& file, std::string_view entries,

@@ -8,7 +8,8 @@
 // What is small lies in the record, as a member `texts` with a text for each of these files (Run::texts), and is read as
 // if it were a file; making, syncing and renaming one takes longer than a whole short run.
 //
-// Beside them lies `keys`, the idempotency keys (keys.hpp).
+// Beside them lie `keys`, the idempotency keys (keys.hpp), and `ends`, records whose sync in their folder nobody waits for
+// (ends.hpp).
 //
 // A file is written beside its place and renamed, so that a reader, and a start after a power cut, sees the old one
 // or the new one and never half of it (rename(2); the folder is synced so that the rename itself lasts). What grows is a
@@ -28,6 +29,7 @@
 
 #include "base/digest.hpp"
 #include "base/fd.hpp"
+#include "runs/ends.hpp"
 #include "runs/run.hpp"
 
 namespace hatchd::runs {
@@ -68,6 +70,12 @@ class Disk {
   // A run that is over: `files`, and then the record that names them, with as few syncs as can be; its events are synced,
   // too. How large the record became. Where it does not fit, nothing is changed.
   Result<std::uint64_t> end(const Run& run, const Files& files, bool durable) const;
+  // One that is in its record as a whole, durably, by way of `ends`: the place is to be held until settle() has synced the
+  // folder. No place: there was none, and the folder is synced.
+  Result<std::uint64_t> end(const Run& run, std::optional<Ends::Place>& place) const;
+  // Gives the record its end where a power cut left it in `ends` alone.
+  void restore_end(const std::string& id) const;
+  Ends& ends() const { return *ends_; }
   // Adds whole entries to a journal; what could not be written whole is taken back.
   Result<void> append(const std::string& id, const std::string& file, std::string_view entries, bool durable) const;
   // Syncs what was written without `durable`: results, then the record, then the folder. A folder that is gone has
@@ -114,7 +122,7 @@ class Disk {
   int directory() const { return runs_.get(); }
 
  private:
-  explicit Disk(UniqueFd runs) : runs_(std::move(runs)) {}
+  explicit Disk(UniqueFd runs) : runs_(std::move(runs)), ends_(std::make_unique<Ends>(runs_.get())) {}
   Result<UniqueFd> folder(const std::string& id) const;
   std::optional<std::string> text_in_record(const std::string& id, const std::string& file) const;
 
@@ -123,6 +131,7 @@ class Disk {
     std::atomic<std::uint64_t> bytes;
   };
   UniqueFd runs_;
+  std::unique_ptr<Ends> ends_;
   std::unique_ptr<Least> least_ = std::make_unique<Least>();
 };
 

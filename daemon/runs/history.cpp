@@ -101,6 +101,7 @@ asio::awaitable<void> History::more(SteadyTime until) {
 }
 
 std::optional<Run> read_back(const Disk& disk, const std::string& id, History::Counts& counts) {
+  disk.restore_end(id);
   const auto there = disk.tidy(id);
   if (there && !*there) return std::nullopt;
   ++counts.runs;

@@ -24,6 +24,23 @@ std::optional<std::uint32_t> number(std::string_view digits) {
   return value;
 }
 
+// What some bytes begin with.
+struct Begin {
+  enum class State { whole, part, broken } state;
+  std::string_view text;
+};
+
+Begin look(std::string_view bytes) {
+  using State = Begin::State;
+  if (bytes.size() < head) return {State::part, {}};
+  const auto size = number(bytes.substr(0, 8)), sum = number(bytes.substr(9, 8));
+  if (!size || !sum || bytes[8] != ' ' || bytes[17] != ' ' || *size > Journal::max_entry) return {State::broken, {}};
+  if (bytes.size() <= head + *size) return {State::part, {}};
+  const std::string_view text = bytes.substr(head, *size);
+  if (bytes[head + *size] != '\n' || checksum(text) != *sum) return {State::broken, {}};
+  return {State::whole, text};
+}
+
 // A piece more at the end of `text`; false at the end of the file.
 bool read_more(int fd, std::string& text) {
   constexpr std::size_t piece = 64 * 1024;
@@ -45,19 +62,23 @@ std::string Journal::entry(std::string_view text) {
   return std::string(numbers).append(text).append("\n");
 }
 
+std::size_t Journal::size_of_entry(std::size_t text) { return head + text + 1; }
+
+std::optional<std::string_view> Journal::whole(std::string_view bytes) {
+  const Begin begin = look(bytes);
+  return begin.state == Begin::State::whole ? std::optional(begin.text) : std::nullopt;
+}
+
 std::optional<std::string> Journal::next() {
   while (!ended_) {
-    const std::string_view rest = std::string_view(ahead_).substr(at_);
-    if (rest.size() >= head) {
-      const auto size = number(rest.substr(0, 8)), sum = number(rest.substr(9, 8));
-      if (!size || !sum || rest[8] != ' ' || rest[17] != ' ' || *size > max_entry) break;
-      if (rest.size() > head + *size) {
-        const std::string_view text = rest.substr(head, *size);
-        if (rest[head + *size] != '\n' || checksum(text) != *sum) break;
-        at_ += head + *size + 1;
-        good_ += head + *size + 1;
-        return std::string(text);
-      }
+    const Begin begin = look(std::string_view(ahead_).substr(at_));
+    if (begin.state == Begin::State::broken) break;
+    if (begin.state == Begin::State::whole) {
+      const std::size_t size = size_of_entry(begin.text.size());
+      std::string text(begin.text);
+      at_ += size;
+      good_ += size;
+      return text;
     }
     ahead_.erase(0, std::exchange(at_, 0));
     if (!read_more(file_.get(), ahead_)) break;

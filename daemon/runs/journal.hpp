@@ -17,8 +17,12 @@ class Journal {
  public:
   static constexpr std::size_t max_entry = 256 * 1024;
 
-  // `text` as an entry: to be written in one piece with others. Holds no line break and at most max_entry bytes.
+  // `text` as an entry: to be written in one piece with others. Holds at most max_entry bytes.
   static std::string entry(std::string_view text);
+
+  static std::size_t size_of_entry(std::size_t text);
+  // The text of the entry at the begin of `bytes`, when it is whole.
+  static std::optional<std::string_view> whole(std::string_view bytes);
 
   explicit Journal(UniqueFd file) : file_(std::move(file)) {}
 

@@ -47,6 +47,8 @@ struct Live {
   bool lasts = false;           // what it tells is written as it comes
   bool events_on_disk = false;  // there is a file of them
 
+  std::optional<Ends::Place> end_place;  // where its end is synced, until it is in its folder
+
   // No room for an artifact: a run that fails then has failed for that.
   bool no_space = false;
   bool stopped_for_space = false;  // we asked it to end, since it was filling the disk

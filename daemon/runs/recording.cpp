@@ -18,6 +18,7 @@ struct Written {
   Result<std::uint64_t> record;  // its size
   std::uint64_t bytes = 0;       // of the run, as the record has it
   Files texts;                   // that lie in the record
+  std::optional<Ends::Place> place;
 };
 
 std::uint64_t bytes_of(const Files& files) {
@@ -167,7 +168,7 @@ asio::awaitable<void> Runner::write_end(LivePtr live) {
       whole.bytes -= size;
       whole.texts = files;
       whole.texts[events_file] = entries + last;
-      written.record = disk_.write_record(whole, durable);
+      written.record = durable ? disk_.end(whole, written.place) : disk_.write_record(whole, false);
       if (written.record) {
         written.bytes = whole.bytes;
         written.texts = std::move(whole.texts);
@@ -193,6 +194,7 @@ asio::awaitable<void> Runner::write_end(LivePtr live) {
   };
   Written written = co_await pool_.run(std::move(work));
   run.bytes = written.bytes;
+  live->end_place.swap(written.place);
   if (!written.texts.empty()) {
     run.texts = std::move(written.texts);
     live->events.stay_in_memory();  // the last ones are on disk, too
@@ -214,20 +216,26 @@ asio::awaitable<void> Runner::write_end(LivePtr live) {
   store_.put(run);
 }
 
-// Syncs what was written of a run that only looks. One thread at a time does it, for all that ended meanwhile: a sync
-// takes long, and the others are for who waits.
-asio::awaitable<void> Runner::settle(std::string id) {
-  unsettled_.push_back(std::move(id));
+// Syncs what was written of a run and not synced in its folder: of one that only looks, and of one whose end is in
+// `ends`. One thread at a time does it, for all that ended meanwhile: a sync takes long, and the others are for who waits.
+asio::awaitable<void> Runner::settle(LivePtr live) {
+  unsettled_.push_back(std::move(live));
   if (settling_) co_return;
   settling_ = true;
   const Defer done{[this] { settling_ = false; }};
   while (!unsettled_.empty()) {
-    auto work = [this, ids = std::exchange(unsettled_, {})] {
+    const std::vector<LivePtr> batch = std::exchange(unsettled_, {});
+    std::vector<std::string> ids;
+    for (const LivePtr& each : batch)
+      if (!each->lasting || each->end_place) ids.push_back(each->run.id);
+    auto work = [this, ids = std::move(ids), acted = batch.size() > ids.size()] {
       for (const std::string& each : ids)
         if (const auto settled = disk_.settle(each); !settled)
           log::error("a run may not outlast a power cut", {{"run", each}, {"problem", settled.error().detail}});
+      if (acted && !disk_.low()) disk_.ends().prepare();  // one had no place, maybe since there are none yet
     };
     co_await pool_.run(std::move(work));
+    for (const LivePtr& each : batch) each->end_place.reset();
   }
 }
 

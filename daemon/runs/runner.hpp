@@ -113,7 +113,7 @@ class Runner {
   asio::awaitable<void> write_events(LivePtr live);
   void spill_events(const LivePtr& live);
   asio::awaitable<void> write_end(LivePtr live);
-  asio::awaitable<void> settle(std::string id);
+  asio::awaitable<void> settle(LivePtr live);
   void not_recorded(const LivePtr& live, const Problem& problem);
   void end(const LivePtr& live, State state, std::optional<Problem> problem);
   void retire(const LivePtr& live);
@@ -133,7 +133,7 @@ class Runner {
   History history_;
   Artifacts artifacts_;
   bool stopping_ = false, removing_ = false, settling_ = false;
-  std::vector<std::string> unsettled_;   // runs whose files are written and not synced
+  std::vector<LivePtr> unsettled_;       // runs whose files are written and not synced
   std::map<std::string, LivePtr> live_;  // under way
   std::deque<LivePtr> recent_;           // over, newest last: for followers
   struct Late {

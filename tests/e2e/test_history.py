@@ -36,7 +36,7 @@ def keep(daemon, **bounds):
 
 
 def on_disk(daemon):
-    return {entry.name for entry in runs_of(daemon).iterdir()} - {"keys"}
+    return {entry.name for entry in runs_of(daemon).iterdir()} - {"keys", "ends"}
 
 
 def listed(daemon, **query):

@@ -152,7 +152,7 @@ def test_killed_at_any_moment_history_is_whole(demo, marks):
                 for artifact in run["artifacts"]:
                     file = daemon.ask("GET", artifact["href"]).body
                     assert len(file) == artifact["bytes"] and hashlib.sha256(file).hexdigest() == artifact["sha256"]
-            names = {p.name for p in (daemon.folder / "runs" / "runs").iterdir()} - {"keys"}
+            names = {p.name for p in (daemon.folder / "runs" / "runs").iterdir()} - {"keys", "ends"}
             assert names == set(seen), "no folder without a run, no run without a folder"
             assert not list((daemon.folder / "runs" / "runs").rglob("*.tmp"))
         print(f"{len(answered)} answered, {crashed} recorded as crashed")
@@ -279,7 +279,7 @@ def test_below_min_free_only_artifacts_are_refused(demo, marks):
         assert looked["state"] == "succeeded" and looked["stored"] is False
         acted = daemon.run("files.mark", {"path": str(marks)})
         assert acted.status == 200 and "stored" not in acted.json(), "what acts is recorded as long as there is any room"
-        assert [p.name for p in (daemon.folder / "runs" / "runs").iterdir() if p.name != "keys"] == [acted.json()["id"]]
+        assert [p.name for p in (daemon.folder / "runs" / "runs").iterdir() if p.name not in ("keys", "ends")] == [acted.json()["id"]]
 
 
 # ---- ways to run ------------------------------------------------------------------------------------------------------
