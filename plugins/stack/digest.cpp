@@ -19,12 +19,12 @@ bool is_outermost(const Frame& frame) {
 
 // A thread that was not stopped shows its pc and stack pointer alone. Where the rules ask for another register libdwfl
 // takes the frame for the last one, as it does at the true end.
-void mark_cut_stacks(const ProcessCopy& process, ProcessStacks& stacks) {
+void mark_cut_stacks(const ProcessCopy& process, const std::vector<RawStack>& raw, ProcessStacks& stacks) {
   for (std::size_t i = 0; i < stacks.threads.size(); ++i) {
     ThreadStack& thread = stacks.threads[i];
     const auto& registers = process.threads[i].registers;
     if (!registers || registers->complete || thread.truncated || thread.frames.empty()) continue;
-    if (is_outermost(stacks.frames[thread.frames.back()])) continue;
+    if (raw[i].outermost || is_outermost(stacks.frames[thread.frames.back()])) continue;
     thread.truncated = true;
     if (thread.error.empty()) thread.error = why_cut(process.threads[i]);
   }
@@ -81,7 +81,7 @@ Digest digest(const Gathered& gathered, const Options& options, Hold& hold) {
       }
     }
     stacks.frames = symbols.take_frames();
-    mark_cut_stacks(process, stacks);
+    mark_cut_stacks(process, raw, stacks);
     process.tables->save();
     digest.symbols_ms += ms_since(begin);
   }

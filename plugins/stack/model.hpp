@@ -107,7 +107,8 @@ struct Address {
 struct RawStack {
   std::vector<Address> frames;  // innermost first
   bool truncated = false;
-  std::string error;  // why it ends early
+  bool outermost = false;  // the rules say that nobody called the last
+  std::string error;       // why it ends early
 };
 
 struct ThreadCopy {

@@ -145,7 +145,8 @@ class Program:
     def __init__(self, *argv, **options):
         options.setdefault("stdout", subprocess.DEVNULL)
         options.setdefault("stderr", subprocess.DEVNULL)
-        self.popen = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL, **options)
+        options.setdefault("stdin", subprocess.DEVNULL)
+        self.popen = subprocess.Popen([str(a) for a in argv], **options)
         self.pid = self.popen.pid
 
     def stop(self):

@@ -1,5 +1,6 @@
 """stack.dump of a real Go program: goroutines read from its memory, and what a stripped one still gives."""
 
+import platform
 import re
 import shutil
 import signal
@@ -7,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness import ROOT, Daemon, Program, assert_untouched, wait_until
+from harness import BUILD, ROOT, Daemon, Program, assert_untouched, wait_until
 
 pytestmark = pytest.mark.skipif(not shutil.which("go"), reason="takes Go")
 
@@ -151,6 +152,61 @@ def test_a_stripped_program_gives_its_threads_with_names(build):
         wait_until("main.spin on a thread", spinning)
         asked = daemon.run("stack.dump", {"mode": "go"})
         assert asked.status == 424 and "without -ldflags=-s" in asked.json()["remedy"], asked
+
+
+def whole_threads_of_go(daemon):
+    """The native threads of a stripped Go program: with whole stacks, and nobody was stopped for those that sleep."""
+    result = daemon.run("stack.dump", {"mode": "native"}).json()["result"]
+    asleep = [t for t in result["threads"] if not t["running"]]
+    assert len(asleep) >= 3 and all(t.get("waiting_on") for t in asleep), asleep
+    for thread in asleep:
+        assert not thread["truncated"] and "error" not in thread, thread
+        assert functions(thread)[-1] in ("runtime.goexit", "runtime.mcall", "runtime.mstart", "runtime.rt0_go"), functions(thread)
+    return result
+
+
+def test_a_stripped_program_is_read_by_gos_own_table_without_a_stop(build):
+    with Program(build("stripped"), stdout=subprocess.PIPE) as shop:
+        assert shop.popen.stdout.readline() == b"ready\n"
+        with Daemon(shop.pid) as daemon:
+            wait_until("all to sleep", lambda: "nobody was stopped" in whole_threads_of_go(daemon)["verdict"])
+        shop.popen.stdout.close()
+
+
+# What npm has of esbuild was built, stripped, by these. Debian has 1.19.
+ESBUILD = {"0.18.20": "1.20", "0.23.1": "1.22", "0.25.12": "1.23", "0.28.2": "1.26"}
+
+
+@pytest.mark.parametrize("version", ESBUILD)
+def test_programs_of_newer_go(tmp_path, version):
+    if not shutil.which("npm") or platform.machine() != "x86_64":
+        pytest.skip("takes npm (./dev test installs it) and x86-64")
+    folder = BUILD / "npm-esbuild" / version
+    program = folder / "node_modules" / "@esbuild" / "linux-x64" / "bin" / "esbuild"
+    if not program.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_text('{"private": true}')
+        command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--save-exact", f"@esbuild/linux-x64@{version}"]
+        made = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+        assert made.returncode == 0, made
+    # It reads its standard input to see its end.
+    with Program(program, "--serve=127.0.0.1:0", f"--servedir={tmp_path}", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as served:
+
+        def settled(daemon):
+            names = {name for t in daemon.run("stack.dump", {"mode": "native"}).json()["result"]["threads"] for name in functions(t)}
+            return "runtime.netpoll" in names
+
+        with Daemon(served.pid) as daemon:
+            wait_until("it to wait for connections", lambda: settled(daemon))
+            result = whole_threads_of_go(daemon)
+            reads = next(t for t in result["threads"] if t.get("waiting_on") == "read")
+            frames = {f["function"]: f for f in reads["frames"]}
+            # The file's name shows that functions which were inlined are found, too.
+            assert frames["internal/poll.(*FD).Read"]["file"].endswith("/fd_unix.go"), frames
+            assert frames["syscall.Read"]["inlined"], frames
+            asked = daemon.run("stack.dump", {"mode": "go"})
+            assert asked.status == 424 and "without -ldflags=-s" in asked.json()["remedy"], asked
+        served.popen.stdin.close()
 
 
 def test_a_limit_of_frames_and_both_kinds_together(build):

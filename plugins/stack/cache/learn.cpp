@@ -9,7 +9,6 @@
 
 #include "stack/demangle.hpp"
 #include "stack/go/elf_file.hpp"
-#include "stack/go/pclntab.hpp"
 
 namespace stack::cache {
 namespace {
@@ -107,6 +106,37 @@ Rule rule_of(Dwarf_CFI* cfi, std::uint64_t address, bool& found) {
     simple.kept[i] = *place;
   }
   return simple;
+}
+
+// Where the runtime's own traces end, since nobody called them or the stack behind them is another one (topofstack() in
+// src/runtime/traceback.go; systemstack goes from the goroutine's stack to the thread's).
+constexpr std::array<std::string_view, 6> go_ends{"runtime.goexit", "runtime.mstart",    "runtime.mcall",
+                                                  "runtime.rt0_go", "runtime.morestack", "runtime.systemstack"};
+// What the kernel calls, and what goes from one stack to the other in the middle: not to be told by a size.
+constexpr std::array<std::string_view, 4> go_exceptions{"runtime.sigreturn", "runtime.sigreturn__sigaction",
+                                                        "runtime.cgocallback", "runtime.asmcgocall"};
+
+// By Go's own table, which also a stripped program has, where .debug_frame is gone: as the runtime unwinds, without a
+// register but the stack pointer. `address` as the file has it.
+std::optional<Rule> go_rule(const go::Table& table, std::uint64_t address) {
+  if (return_register < Registers::count)
+    return std::nullopt;  // aarch64: where the link register is takes more than a size
+  const auto function = table.find(address);
+  if (!function || std::count(go_exceptions.begin(), go_exceptions.end(), function->name) > 0) return std::nullopt;
+  Rule rule;
+  rule.start = address;
+  rule.size = 1;
+  if (std::count(go_ends.begin(), go_ends.end(), function->name) > 0) {
+    rule.flags = Rule::outermost;
+    return rule;
+  }
+  const auto size = table.frame_size(*function, address);
+  if (!size || *size < 0 || *size > INT32_MAX - 8) return std::nullopt;
+  rule.cfa_register = Registers::sp_number;
+  rule.cfa_offset = *size + 8;
+  rule.return_address = -8;
+  rule.kept.fill(Rule::lost);
+  return rule;
 }
 
 // A library's public name says more than the aliases that its own code uses: "poll" before "__poll" and "__GI___poll".
@@ -219,6 +249,8 @@ void Learner::rule(std::uint64_t address) {
   GElf_Addr bias = 0;
   if (!module || !dwfl_module_getelf(module, &bias)) return tables_.leave_to_library(address);
   table->set_bias(bias);
+  if (const go::Table* const go = go_table(*table))
+    if (const auto rule = go_rule(*go, address - bias)) return table->add(*rule);
   // In the library's order; each has a bias of its own.
   bool found = false;
   Dwarf_Addr cfi_bias = 0;
@@ -235,6 +267,13 @@ void Learner::rule(std::uint64_t address) {
   for (const std::string& path : unwinder_.debug_files(table->module())) table->add_witness(path);
 }
 
+const go::Table* Learner::go_table(const ModuleTable& table) {
+  const auto [at, fresh] = go_tables_.try_emplace(&table);
+  if (const Module& module = table.module(); fresh && module.file)
+    if (const auto file = go::ElfFile::open(module.file.get())) at->second = go::Table::of(*file);
+  return at->second ? &*at->second : nullptr;
+}
+
 void Learner::symbols(ModuleTable& table) {
   const Module& module = table.module();
   Dwfl_Module* const dwfl_module = dwfl_addrmodule(unwinder_.dwfl(), module.low);
@@ -246,8 +285,7 @@ void Learner::symbols(ModuleTable& table) {
   FileNames file_names;
   auto symbols = module.file ? collect_static(elf, module, bias, file_names) : std::nullopt;
   if (!symbols) symbols = collect_found(dwfl_module, module, bias, names);
-  const auto file = module.file ? go::ElfFile::open(module.file.get()) : std::nullopt;
-  table.set_symbols(std::move(*symbols), std::move(names), file_names, file && go::Table::of(*file));
+  table.set_symbols(std::move(*symbols), std::move(names), file_names, go_table(table) != nullptr);
   for (const std::string& path : unwinder_.debug_files(module)) table.add_witness(path);
 }
 

@@ -1,7 +1,11 @@
 // What tables do not know yet, from the library. Parses what strangers wrote: only where there are no rights any more.
 #pragma once
 
+#include <map>
+#include <optional>
+
 #include "stack/cache/walk.hpp"
+#include "stack/go/pclntab.hpp"
 
 namespace stack::cache {
 
@@ -15,8 +19,11 @@ class Learner {
   void symbols(ModuleTable& table);
 
  private:
+  const go::Table* go_table(const ModuleTable& table);
+
   Unwinder& unwinder_;
   Tables& tables_;
+  std::map<const ModuleTable*, std::optional<go::Table>> go_tables_;  // of those that were looked at
 };
 
 // walk() with all the rules that it needs.

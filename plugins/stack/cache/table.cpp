@@ -9,7 +9,7 @@
 namespace stack::cache {
 namespace {
 
-constexpr std::array<char, 8> magic{'h', 'a', 't', 'c', 'h', 't', 'b', '1'};
+constexpr std::array<char, 8> magic{'h', 'a', 't', 'c', 'h', 't', 'b', '2'};
 constexpr int nested = 8;  // symbols that begin before an address and may yet cover it
 
 struct Header {

@@ -37,6 +37,7 @@ class Walker {
       }
       if (const auto end = step(*rule)) {
         walk.end = *end;
+        walk.stack.outermost = (rule->flags & Rule::outermost) != 0 && walk.end == Walked::whole;
         return walk;
       }
     }

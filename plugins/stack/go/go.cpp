@@ -499,7 +499,8 @@ std::unique_ptr<RuntimeReader> detect_go(const Subject& subject) {
   struct stat info {};
   if (::fstat(program.get(), &info) != 0 || !S_ISREG(info.st_mode)) return nullptr;
   auto file = go::ElfFile::open(program.get());
-  if (!file || !file->section(".go.buildinfo")) return nullptr;
+  // Not all have the build information that tells the version.
+  if (!file || (!file->section(".go.buildinfo") && !go::Table::section_of(*file))) return nullptr;
   for (const Module& module : subject.modules) {
     struct stat mapped {};
     if (!module.file || ::fstat(module.file.get(), &mapped) != 0) continue;

@@ -48,9 +48,13 @@ std::string_view Table::text_at(std::uint64_t offset) const {
   return rest.substr(0, rest.find('\0'));
 }
 
+const Elf64_Shdr* Table::section_of(const ElfFile& file) {
+  const Elf64_Shdr* const section = file.section(".gopclntab");
+  return section ? section : file.section(".data.rel.ro.gopclntab");  // position independent
+}
+
 std::optional<Table> Table::of(const ElfFile& file) {
-  const Elf64_Shdr* section = file.section(".gopclntab");
-  if (!section) section = file.section(".data.rel.ro.gopclntab");  // position independent
+  const Elf64_Shdr* const section = section_of(file);
   if (!section) return std::nullopt;
   auto content = file.read(*section, max_table);
   if (!content) return std::nullopt;
@@ -72,7 +76,8 @@ void Table::set_constants(Constants constants, std::uint64_t base) {
 // them; else by the symbol.
 std::uint64_t Table::find_base(const ElfFile& file, std::uint64_t own_address) const {
   const std::size_t base_word = magic_ == magic_118 ? base_word_118 : base_word_120;
-  const Elf64_Shdr* const section = file.section(".noptrdata");
+  const Elf64_Shdr* section = file.section(".go.module");  // 1.26 and later
+  if (!section) section = file.section(".noptrdata");
   const auto data = section ? file.read(*section, max_data) : std::nullopt;
   const std::array<std::uint64_t, 2> begin{own_address, own_address + names_};
   const std::string_view wanted{reinterpret_cast<const char*>(begin.data()), sizeof begin};

@@ -7,6 +7,8 @@
 // by an offset from a symbol that a stripped program has in the runtime's own description of it alone (moduledata).
 #pragma once
 
+#include <elf.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -44,6 +46,8 @@ class Table {
   // Reads the program's constants. False: there is nothing at that address.
   using Constants = std::function<bool(std::uint64_t address, std::span<std::byte> into)>;
 
+  // Where the table is, and none where the program is none of Go's.
+  static const Elf64_Shdr* section_of(const ElfFile& file);
   // None: the file has no such table, or one of an unknown version. The file's descriptor must stay open as long as the
   // table lives.
   static std::optional<Table> of(const ElfFile& file);
