@@ -131,8 +131,7 @@ std::uint64_t Audit::write(const json::object& entry, bool durable) {
   const std::lock_guard lock(mutex_);
   line.number = ++last_;
   const std::uint64_t number = line.number;
-  if (!take(std::move(line))) failed_ = number;
-  return number;
+  return take(std::move(line)) ? number : refused;
 }
 
 void Audit::write_refused(const json::object& entry) {
@@ -146,6 +145,7 @@ void Audit::write_refused(const json::object& entry) {
 
 Audit::Fate Audit::fate(std::uint64_t number) const {
   const std::lock_guard lock(mutex_);
+  if (number == refused) return Fate::failed;
   if (number <= written_) return Fate::written;
   return number <= failed_ ? Fate::failed : Fate::waiting;
 }

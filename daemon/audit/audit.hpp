@@ -60,6 +60,8 @@ class Audit {
   const std::string& name() const { return name_; }
 
  private:
+  static constexpr std::uint64_t refused = UINT64_MAX;  // the number of a line that found no room
+
   struct Waiting {
     std::uint64_t number = 0;
     std::string text;  // with its line break

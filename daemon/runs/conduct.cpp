@@ -32,19 +32,14 @@ State state_of(link::RunState state) {
   return State::crashed;
 }
 
-// Whether it is begun before it is on record, and acts when it is told that it is.
-bool looks_first(const Order& order) {
-  return order.hatch->looks_first() && order.effect != schema::Effect::observe && !order.preflight;
-}
-
-json::object start_message(const Run& run, const Order& order) {
+json::object start_message(const Run& run, const Order& order, bool recording) {
   json::object start{{"run", run.id},
                      {"hatch", order.hatch->id},
                      {"params", order.params},
                      {"format", order.format},
                      {"caller", json::object{{"name", run.caller}, {"via", run.via}}},
                      {"preflight", order.preflight},
-                     {"recording", looks_first(order)}};
+                     {"recording", recording}};
   if (!order.hatch->family.empty()) {
     // A member: its family's hatch runs it (catalogue/members.hpp), within the effect that was allowed.
     json::object arguments = order.params;
@@ -118,16 +113,17 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
   }
   // What throws here is a lack of descriptors or memory, or a bug: the run ends all the same.
   try {
-    const bool early = looks_first(order);
-    if (!early) co_await be_on_record(live, order, audited);
+    // There is no hurry where it has to wait for its turn.
+    live->looks_first =
+        order.hatch->looks_first() && order.effect != schema::Effect::observe && !order.preflight && !slot->waits();
+    if (!live->looks_first) co_await be_on_record(live, order, audited);
     if (!is_over(run.state) && slot->waits()) co_await take_turn(live, order, slot);
     if (!is_over(run.state)) co_await hand_over(live, order);
-    if (early && !is_over(run.state)) {
+    if (live->looks_first && !is_over(run.state)) {
       co_await be_on_record(live, order, audited);
-      if (!is_over(run.state))
-        live->channel->send("act");
-      else if (live->link)
-        live->link->call_off(run.id);
+      if (is_over(run.state) && live->link) live->link->call_off(run.id);
+      // Who was told to stop is not told to act: the two take different ways.
+      if (!is_over(run.state) && !live->cancel_asked) live->channel->send("act");
     }
     if (!is_over(run.state)) co_await attend(live);
     co_await live->on_disk();
@@ -161,8 +157,8 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
                           {"state", to_string(run.state)},
                           {"caller", run.caller},
                           {"ms", run.duration_ms}});
-  co_await prune();
   if (live->folder) co_await settle(live);
+  co_await prune();
 }
 
 // Until what acts is on disk and in the audit, which outlast a power cut. Where they cannot, it ends here: nothing was done.
@@ -213,7 +209,7 @@ asio::awaitable<void> Runner::hand_over(LivePtr live, const Order& order) {
     live->link->runs[run.id] = live;
     live->channel = std::make_shared<Receiver>(executor_, link::Channel(std::move(ours)), link::max_run_body);
     const std::array fds{theirs.get()};
-    const bool sent = live->link->receiver.send("start", start_message(run, order), fds);
+    const bool sent = live->link->receiver.send("start", start_message(run, order, live->looks_first), fds);
     theirs.reset();
     if (sent) {
       live->channel_over = false;

@@ -290,7 +290,7 @@ Result<std::uint64_t> Disk::end(const Run& run, const Files& files, bool durable
   return record.size();
 }
 
-Result<std::uint64_t> Disk::end(const Run& run, std::optional<Ends::Place>& place) const {
+Result<std::uint64_t> Disk::end(const Run& run, std::shared_ptr<Ends::Place>& place) const {
   const std::string text = record_text(run);
   place = ends_->claim(run.id, text);
   if (!place || !place->write(run.id, text)) {
@@ -313,15 +313,34 @@ Result<std::uint64_t> Disk::end(const Run& run, std::optional<Ends::Place>& plac
   return text.size();
 }
 
-void Disk::restore_end(const std::string& id) const {
-  const auto text = ends_->take(id);
-  if (!text || !folder(id)) return;
-  if (const auto run = read_record(id); run && is_over(run->state)) return;
-  const auto value = parse_json(*text);
-  const auto ended = value && value->is_object() ? from_record(value->get_object()) : refuse("malformed", "no record");
-  if (!ended || ended->id != id) return;
-  if (const auto written = write_record(*ended, true); !written)
-    log::warning("the end of a run is not in its folder", {{"run", id}, {"problem", written.error().detail}});
+std::optional<Run> Disk::restore_end(const std::string& id) const {
+  const auto left = ends_->take(id);
+  if (!left) return std::nullopt;
+  // A run without a record is being removed: that comes first there (remove()).
+  const auto directory = folder(id);
+  struct stat facts {};
+  if (!directory || ::fstatat(directory->get(), record_file, &facts, AT_SYMLINK_NOFOLLOW) != 0) return std::nullopt;
+  const auto there = read_record(id);
+  Result<void> done;
+  std::optional<Run> restored;
+  if (there && is_over(there->state)) {
+    done = settle(id);  // written by whoever ran before us, and maybe not synced
+  } else {
+    const auto value = parse_json(left->record);
+    auto ended = value && value->is_object() ? from_record(value->get_object()) : refuse("malformed", "no record");
+    if (!ended || ended->id != id) return std::nullopt;
+    if (const auto written = write_record(*ended, true))
+      ended->record_bytes = *written;
+    else
+      done = tl::unexpected(written.error());
+    restored = std::move(*ended);
+  }
+  if (!done) {
+    ends_->keep(*left);
+    log::error("the end of a run is in ends, and not synced in its folder",
+               {{"run", id}, {"problem", done.error().detail}, {"remedy", done.error().remedy}});
+  }
+  return restored;
 }
 
 Result<void> Disk::append(const std::string& id, const std::string& file, std::string_view entries,

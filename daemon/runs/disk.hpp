@@ -72,9 +72,9 @@ class Disk {
   Result<std::uint64_t> end(const Run& run, const Files& files, bool durable) const;
   // One that is in its record as a whole, durably, by way of `ends`: the place is to be held until settle() has synced the
   // folder. No place: there was none, and the folder is synced.
-  Result<std::uint64_t> end(const Run& run, std::optional<Ends::Place>& place) const;
-  // Gives the record its end where a power cut left it in `ends` alone.
-  void restore_end(const std::string& id) const;
+  Result<std::uint64_t> end(const Run& run, std::shared_ptr<Ends::Place>& place) const;
+  // A run whose end a power cut left in `ends` alone, which goes to its folder by this; where it cannot, the place is kept.
+  std::optional<Run> restore_end(const std::string& id) const;
   Ends& ends() const { return *ends_; }
   // Adds whole entries to a journal; what could not be written whole is taken back.
   Result<void> append(const std::string& id, const std::string& file, std::string_view entries, bool durable) const;

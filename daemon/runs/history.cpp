@@ -101,7 +101,10 @@ asio::awaitable<void> History::more(SteadyTime until) {
 }
 
 std::optional<Run> read_back(const Disk& disk, const std::string& id, History::Counts& counts) {
-  disk.restore_end(id);
+  if (auto restored = disk.restore_end(id)) {
+    ++counts.runs;
+    return restored;
+  }
   const auto there = disk.tidy(id);
   if (there && !*there) return std::nullopt;
   ++counts.runs;

@@ -31,6 +31,7 @@ struct Live {
 
   // While it runs: what the plugin's process said about it, and the way to it.
   bool cancel_asked = false;
+  bool looks_first = false;  // it is begun before it is on record, and acts when it is told that it is
   std::optional<link::Message> started, refused, ended;
   std::shared_ptr<PluginLink> link;   // set when `start` was sent
   std::shared_ptr<Receiver> channel;  // the run's own
@@ -47,7 +48,7 @@ struct Live {
   bool lasts = false;           // what it tells is written as it comes
   bool events_on_disk = false;  // there is a file of them
 
-  std::optional<Ends::Place> end_place;  // where its end is synced, until it is in its folder
+  std::shared_ptr<Ends::Place> end_place;  // where its end is synced, until it is in its folder
 
   // No room for an artifact: a run that fails then has failed for that.
   bool no_space = false;

@@ -18,7 +18,7 @@ struct Written {
   Result<std::uint64_t> record;  // its size
   std::uint64_t bytes = 0;       // of the run, as the record has it
   Files texts;                   // that lie in the record
-  std::optional<Ends::Place> place;
+  std::shared_ptr<Ends::Place> place;
 };
 
 std::uint64_t bytes_of(const Files& files) {
@@ -194,7 +194,7 @@ asio::awaitable<void> Runner::write_end(LivePtr live) {
   };
   Written written = co_await pool_.run(std::move(work));
   run.bytes = written.bytes;
-  live->end_place.swap(written.place);
+  live->end_place = std::move(written.place);
   if (!written.texts.empty()) {
     run.texts = std::move(written.texts);
     live->events.stay_in_memory();  // the last ones are on disk, too
@@ -219,23 +219,27 @@ asio::awaitable<void> Runner::write_end(LivePtr live) {
 // Syncs what was written of a run and not synced in its folder: of one that only looks, and of one whose end is in
 // `ends`. One thread at a time does it, for all that ended meanwhile: a sync takes long, and the others are for who waits.
 asio::awaitable<void> Runner::settle(LivePtr live) {
-  unsettled_.push_back(std::move(live));
+  unsettled_.push_back({live->run.id, live->lasting, std::exchange(live->end_place, nullptr)});
   if (settling_) co_return;
   settling_ = true;
-  const Defer done{[this] { settling_ = false; }};
+  const Defer done{[this] {
+    settling_ = false;
+    ended_.notify();
+  }};
   while (!unsettled_.empty()) {
-    const std::vector<LivePtr> batch = std::exchange(unsettled_, {});
-    std::vector<std::string> ids;
-    for (const LivePtr& each : batch)
-      if (!each->lasting || each->end_place) ids.push_back(each->run.id);
-    auto work = [this, ids = std::move(ids), acted = batch.size() > ids.size()] {
-      for (const std::string& each : ids)
-        if (const auto settled = disk_.settle(each); !settled)
-          log::error("a run may not outlast a power cut", {{"run", each}, {"problem", settled.error().detail}});
-      if (acted && !disk_.low()) disk_.ends().prepare();  // one had no place, maybe since there are none yet
+    auto work = [this, batch = std::exchange(unsettled_, {})] {
+      for (const Unsettled& each : batch) {
+        if (each.lasting && !each.place) {  // synced, for want of a place
+          if (!disk_.low()) disk_.ends().prepare();
+          continue;
+        }
+        const auto settled = disk_.settle(each.id);
+        if (!settled)
+          log::error("a run may not outlast a power cut", {{"run", each.id}, {"problem", settled.error().detail}});
+        if (each.place) settled ? each.place->clear() : each.place->keep();
+      }
     };
     co_await pool_.run(std::move(work));
-    for (const LivePtr& each : batch) each->end_place.reset();
   }
 }
 

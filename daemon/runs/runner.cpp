@@ -296,7 +296,8 @@ asio::awaitable<void> Runner::stop(SteadyTime until) {
     live->changed.notify();
   }
   const SteadyTime last = std::chrono::steady_clock::now() + std::chrono::seconds(2);
-  while ((!live_.empty() || writing_late_) && std::chrono::steady_clock::now() < last) co_await ended_.wait(last);
+  while ((!live_.empty() || writing_late_ || settling_) && std::chrono::steady_clock::now() < last)
+    co_await ended_.wait(last);
 }
 
 asio::awaitable<void> Runner::prune() {

@@ -133,7 +133,12 @@ class Runner {
   History history_;
   Artifacts artifacts_;
   bool stopping_ = false, removing_ = false, settling_ = false;
-  std::vector<LivePtr> unsettled_;       // runs whose files are written and not synced
+  struct Unsettled {  // a run whose files are written and not synced
+    std::string id;
+    bool lasting;
+    std::shared_ptr<Ends::Place> place;
+  };
+  std::vector<Unsettled> unsettled_;
   std::map<std::string, LivePtr> live_;  // under way
   std::deque<LivePtr> recent_;           // over, newest last: for followers
   struct Late {

@@ -1,6 +1,5 @@
 #include "worker/run.hpp"
 
-#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -84,9 +83,6 @@ void run_process(Task& task, pid_t parent) {
     ::_exit(0);
   }
   perform(task);
-  // Taking its memory down may take longer than all the rest, and its caller waits for others by now: they go first.
-  const sched_param none{};
-  ::sched_setscheduler(0, SCHED_IDLE, &none);
   // Without destructors and atexit(): the plugin process's are not this process's to run.
   std::fflush(nullptr);
   ::_exit(0);

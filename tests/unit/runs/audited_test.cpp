@@ -1,6 +1,9 @@
 // What a run leaves in the audit, and what happens when that cannot be written.
 #include <fcntl.h>
 
+#include <boost/asio/detached.hpp>
+#include <future>
+
 #include "audit/audit.hpp"
 #include "audit/read.hpp"
 #include "catch.hpp"
@@ -107,6 +110,54 @@ TEST_CASE("a hatch that looks first begins at once, and acts when record and lin
     CHECK(audited.house.run_to_end(std::move(dry)).state == State::succeeded);
     CHECK(start.at("recording") == false);
   }
+}
+
+namespace {
+
+// Nothing is written while it lives.
+struct Held {
+  std::promise<void> go;
+  std::shared_future<void> gone{go.get_future().share()};
+  explicit Held(House& house) {
+    for (int i = 0; i < 2; ++i) {
+      auto wait = [gone = gone] { gone.wait(); };
+      asio::co_spawn(house.io, house.pool.run(std::move(wait)), asio::detached);
+    }
+    house.io.restart();
+    house.io.run_for(50ms);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a hatch that looks first begins while its record is held up, and acts after that, unless it is cancelled") {
+  AuditedHouse audited;
+  audited.house.hatch.requirements = {"act/1"};
+  const bool cancel = GENERATE(false, true);
+  auto held = std::make_unique<Held>(audited.house);
+  std::string early, late;
+  LivePtr live;
+  audited.house.acts = {[&](FakeRun& run) {
+    run.started();
+    link::Message message;
+    early = run.channel.wait(message, 100) == link::Received::nothing ? "nothing" : message.type;
+    if (cancel) asio::post(audited.house.io, [&] { audited.house.runner.cancel(live); });
+    if (cancel) FakeRun::next(run.plugin);
+    held->go.set_value();
+    late = run.channel.wait(message, cancel ? 300 : 5000) == link::Received::message ? message.type : "nothing";
+    if (!cancel) run.result(R"({"verdict":"done"})");
+    run.closing(cancel ? "cancelled" : "ok");
+    run.ended("exit", 0, cancel ? json::value("cancelled") : json::value(nullptr));
+    return true;
+  }};
+  audited.house.go([&]() -> asio::awaitable<void> {
+    auto started = audited.house.runner.start(audited.order(schema::Effect::act));
+    live = *started;
+    co_await audited.house.runner.wait(live);
+  });
+  CHECK(early == "nothing");
+  CHECK(late == (cancel ? "nothing" : "act"));
+  CHECK(live->run.state == (cancel ? State::cancelled : State::succeeded));
 }
 
 TEST_CASE("a hatch that looks first is called off when it cannot be put on record") {

@@ -53,7 +53,7 @@ TEST_CASE("without a file there are no places, and the end is synced in its fold
   Folder folder;
   const Disk disk = open(folder);
   const Acted run(disk);
-  std::optional<Ends::Place> place;
+  std::shared_ptr<Ends::Place> place;
   REQUIRE(disk.end(run.ended, place));
   CHECK_FALSE(place);
   CHECK(disk.read_record(run.ended.id)->state == State::succeeded);
@@ -68,7 +68,7 @@ TEST_CASE("an end that a power cut left in the file alone is in its folder after
     disk.ends().prepare();
     const Acted run(disk);
     const Acted interrupted(disk);
-    std::optional<Ends::Place> place;
+    std::shared_ptr<Ends::Place> place;
     REQUIRE(disk.end(run.ended, place));
     REQUIRE(place);
     CHECK(disk.read_record(run.ended.id)->texts == run.ended.texts);
@@ -91,6 +91,65 @@ TEST_CASE("an end that a power cut left in the file alone is in its folder after
   CHECK(read(disk, other).state == State::crashed);
 }
 
+TEST_CASE("an end that cannot be brought to its folder is known all the same, and is there after the next start, too") {
+  Folder folder;
+  std::string id;
+  {
+    const Disk disk = open(folder);
+    disk.ends().prepare();
+    const Acted run(disk);
+    std::shared_ptr<Ends::Place> place;
+    REQUIRE(disk.end(run.ended, place));
+    std::ofstream(folder.path / run.ended.id / "run.json", std::ios::trunc);
+    id = run.ended.id;
+  }
+  folder.write(id + "/run.json.tmp/in-the-way", "");
+  {
+    const Disk disk = open(folder);
+    CHECK(read(disk, id).state == State::succeeded);
+    disk.ends().forget();
+    std::vector<std::shared_ptr<Ends::Place>> all;
+    while (auto place = disk.ends().claim(id, "{}")) all.push_back(std::move(place));
+    CHECK(all.size() == Ends::places - 1);
+  }
+  std::filesystem::remove_all(folder.path / id / "run.json.tmp");
+  const Disk disk = open(folder);
+  CHECK(read(disk, id).state == State::succeeded);
+  CHECK(disk.read_record(id)->state == State::succeeded);
+}
+
+TEST_CASE("a run whose removal was interrupted is not brought back by its end") {
+  Folder folder;
+  std::string id;
+  {
+    const Disk disk = open(folder);
+    disk.ends().prepare();
+    const Acted run(disk);
+    std::shared_ptr<Ends::Place> place;
+    REQUIRE(disk.end(run.ended, place));
+    id = run.ended.id;
+  }
+  std::filesystem::remove(folder.path / id / "run.json");
+  const Disk disk = open(folder);
+  History::Counts counts;
+  CHECK_FALSE(read_back(disk, id, counts));
+  CHECK_FALSE(std::filesystem::exists(folder.path / id));
+}
+
+TEST_CASE("what is synced in its folder is not found in the file any more") {
+  Folder folder;
+  const std::string id = new_ulid();
+  {
+    Ends ends(folder.fd.get());
+    ends.prepare();
+    const auto place = ends.claim(id, "{}");
+    REQUIRE(place->write(id, "{}"));
+    place->clear();
+  }
+  Ends ends(folder.fd.get());
+  CHECK_FALSE(ends.take(id));
+}
+
 TEST_CASE("an old end changes nothing of a run that ended, and brings none back") {
   Folder folder;
   std::string id, removed;
@@ -98,7 +157,7 @@ TEST_CASE("an old end changes nothing of a run that ended, and brings none back"
     const Disk disk = open(folder);
     disk.ends().prepare();
     Acted run(disk), gone(disk);
-    std::optional<Ends::Place> place, its;
+    std::shared_ptr<Ends::Place> place, its;
     REQUIRE(disk.end(run.ended, place));
     REQUIRE(disk.end(gone.ended, its));
     run.ended.verdict = "changed since";
@@ -122,19 +181,19 @@ TEST_CASE("places are few, are given back, and hold what was left behind until a
     CHECK_FALSE(ends.claim(id, record));
     ends.prepare();
     CHECK_FALSE(ends.claim(id, std::string(Ends::place_size, 'x')));
-    std::vector<Ends::Place> all;
-    while (auto place = ends.claim(id, record)) all.push_back(std::move(*place));
+    std::vector<std::shared_ptr<Ends::Place>> all;
+    while (auto place = ends.claim(id, record)) all.push_back(std::move(place));
     CHECK(all.size() == Ends::places);
-    REQUIRE(all.front().write(id, record));
-    REQUIRE(all.front().sync());
+    REQUIRE(all.front()->write(id, record));
+    REQUIRE(all.front()->sync());
     all.pop_back();
     CHECK(ends.claim(id, record));
   }
   Ends ends(folder.fd.get());
-  std::vector<Ends::Place> all;
-  while (auto place = ends.claim(id, record)) all.push_back(std::move(*place));
+  std::vector<std::shared_ptr<Ends::Place>> all;
+  while (auto place = ends.claim(id, record)) all.push_back(std::move(place));
   CHECK(all.size() == Ends::places - 1);
-  CHECK(ends.take(id) == record);
+  CHECK(ends.take(id)->record == record);
   CHECK_FALSE(ends.take(id));
   CHECK_FALSE(ends.claim(id, record));
   ends.forget();
@@ -166,6 +225,14 @@ TEST_CASE("what is torn, or no file of ours, is no end") {
     ends.prepare();
     CHECK(ends.claim(id, "{}"));
     CHECK(std::filesystem::file_size(path) == Ends::place_size * Ends::places);
+  }
+  SECTION("somebody takes it away") {
+    Ends ends(folder.fd.get());
+    CHECK(ends.claim(id, "{}"));
+    std::filesystem::remove(path);
+    CHECK_FALSE(ends.claim(id, "{}"));
+    ends.prepare();
+    CHECK(ends.claim(id, "{}"));
   }
   SECTION("it is a link") {
     std::filesystem::rename(path, folder.path / "elsewhere");
