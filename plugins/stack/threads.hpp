@@ -10,6 +10,9 @@ namespace stack {
 
 constexpr std::size_t max_threads = 20'000;  // of one process; the rest is counted out loud
 
+// The directory of its threads, where what is read of each is a shorter way than from the process's own.
+UniqueFd open_threads(int proc_fd);
+
 // Thread numbers in /proc's order, at most max_threads.
 std::vector<pid_t> list_threads(int proc_fd);
 
