@@ -32,10 +32,9 @@ void Program::read(const PythonInterpreter& interpreter, unsigned max_frames, co
   // Objects of free-threaded builds begin with a longer header, which the offsets here do not know.
   if (!interpreter.modules || layout.free_threaded) return;
   Address threading = 0, asyncio_tasks = 0;
-  objects_.each(interpreter.modules, [&](Address key, Address value) {
-    const auto name = objects_.text(key, name_limit);
-    if (name && name->is("threading")) threading = value;
-    if (name && name->is("asyncio.tasks")) asyncio_tasks = value;
+  objects_.each_text(interpreter.modules, [&](const Text& name, const Objects::Entry& entry) {
+    if (name.is("threading")) threading = entry.value;
+    if (name.is("asyncio.tasks")) asyncio_tasks = entry.value;
     return !threading || !asyncio_tasks;
   });
   if (threading && objects_.is(threading, "module")) read_names(threading);
@@ -46,13 +45,16 @@ void Program::read_names(Address threading) {
   const auto dict = objects_.memory().pointer(threading + module_dict);
   const auto active = dict ? objects_.item(*dict, "_active") : std::nullopt;  // {ident: Thread}
   if (!active) return;
-  objects_.each(*active, [&](Address key, Address value) {
-    const auto ident = objects_.integer(key);
-    const auto name = ident ? objects_.attribute(value, "_name") : std::nullopt;
+  const auto all = objects_.entries(*active);
+  constexpr std::size_t at_once = 32;
+  for (std::size_t i = 0; all && i < all->size() && names.size() < max_threads; ++i) {
+    if (i % at_once == 0) objects_.look_ahead(std::span{*all}.subspan(i, std::min(at_once, all->size() - i)));
+    const auto ident = objects_.integer((*all)[i].key);
+    const auto name = ident ? objects_.attribute((*all)[i].value, "_name") : std::nullopt;
     auto text = name ? objects_.text(*name, name_limit) : std::nullopt;
     if (text) names.insert_or_assign(*ident, std::move(*text));
-    return names.size() < max_threads;
-  });
+  }
+  objects_.look_ahead({});
 }
 
 void Program::read_tasks(Address asyncio_tasks, unsigned max_frames, const std::function<bool()>& stop) {
