@@ -48,22 +48,25 @@ std::size_t add_new_threads(int proc_fd, std::vector<ThreadCopy>& threads, std::
   return added;
 }
 
-KernelThreads threads_by_own_number(int proc_fd) {
+KernelThreads threads_by_own_number(int proc_fd, const std::unordered_set<pid_t>& asleep) {
   KernelThreads all;
   const auto own = read_below(proc_fd, "status", 16 * 1024);
   const bool one_namespace = own && status_value(*own, "NSpid").find_first_of(" \t") == std::string_view::npos;
   const UniqueFd tasks = open_threads(proc_fd);
   for (const pid_t tid : list_threads(proc_fd)) {
     const std::string folder = std::to_string(tid) + "/";
-    const auto text = read_record(tasks.get(), folder + "stat");
-    const auto stat = text ? parse_stat(*text) : std::nullopt;
-    if (!stat) continue;
     pid_t number = tid;
     if (!one_namespace) {
       const auto status = read_below(tasks.get(), folder + "status", 16 * 1024);
       number = status ? own_number(*status) : 0;
     }
-    if (number > 0) all[number] = {tid, stat->state == 'R'};
+    if (number <= 0) continue;
+    if (asleep.contains(number)) {
+      all[number] = {tid, false};
+      continue;
+    }
+    const auto text = read_record(tasks.get(), folder + "stat");
+    if (const auto stat = text ? parse_stat(*text) : std::nullopt) all[number] = {tid, stat->state == 'R'};
   }
   return all;
 }

@@ -27,6 +27,7 @@ struct KernelThread {
 };
 // By the number that each has in the innermost pid namespace, its process's own (NSpid, proc(5)).
 using KernelThreads = std::unordered_map<pid_t, KernelThread>;
-KernelThreads threads_by_own_number(int proc_fd);
+// Those of `asleep` are known not to run, which saves asking.
+KernelThreads threads_by_own_number(int proc_fd, const std::unordered_set<pid_t>& asleep = {});
 
 }  // namespace stack
