@@ -194,6 +194,12 @@ void Objects::look_ahead(std::span<const Entry> integers_and_objects) {
   memory_.look_ahead(stretches);
 }
 
+void Objects::look_ahead_at_texts(std::span<const Address> texts) {
+  std::vector<Memory::Stretch> stretches;
+  for (const Address text : texts) stretches.push_back({text, layout_.text_ascii + first_units});
+  memory_.look_ahead(stretches);
+}
+
 std::optional<Address> Objects::keys_of(Address type) {
   if (const auto known = type_keys_.find(type); known != type_keys_.end()) return known->second;
   const auto keys = memory_.pointer(type + layout_.type_cached_keys);

@@ -46,6 +46,7 @@ class Objects {
   std::optional<Address> item(Address dict, std::string_view key);
   // What integer() and attribute() read first of these, for many in one call.
   void look_ahead(std::span<const Entry> integers_and_objects);
+  void look_ahead_at_texts(std::span<const Address> texts);
   // Of an instance of a class written in Python, without looking into its class.
   std::optional<Address> attribute(Address object, std::string_view name);
   bool each_in_set(Address set, const std::function<bool(Address)>& visit);

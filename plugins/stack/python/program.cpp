@@ -46,13 +46,23 @@ void Program::read_names(Address threading) {
   const auto active = dict ? objects_.item(*dict, "_active") : std::nullopt;  // {ident: Thread}
   if (!active) return;
   const auto all = objects_.entries(*active);
+  if (!all) return;
   constexpr std::size_t at_once = 32;
-  for (std::size_t i = 0; all && i < all->size() && names.size() < max_threads; ++i) {
-    if (i % at_once == 0) objects_.look_ahead(std::span{*all}.subspan(i, std::min(at_once, all->size() - i)));
-    const auto ident = objects_.integer((*all)[i].key);
-    const auto name = ident ? objects_.attribute((*all)[i].value, "_name") : std::nullopt;
-    auto text = name ? objects_.text(*name, name_limit) : std::nullopt;
-    if (text) names.insert_or_assign(*ident, std::move(*text));
+  for (std::size_t first = 0; first < all->size() && names.size() < max_threads; first += at_once) {
+    const std::span some = std::span{*all}.subspan(first, std::min(at_once, all->size() - first));
+    objects_.look_ahead(some);
+    std::vector<std::uint64_t> idents;
+    std::vector<Address> texts;
+    for (const Objects::Entry& entry : some) {
+      const auto ident = objects_.integer(entry.key);
+      const auto name = ident ? objects_.attribute(entry.value, "_name") : std::nullopt;
+      if (!name) continue;
+      idents.push_back(*ident);
+      texts.push_back(*name);
+    }
+    objects_.look_ahead_at_texts(texts);
+    for (std::size_t i = 0; i < texts.size(); ++i)
+      if (auto text = objects_.text(texts[i], name_limit)) names.insert_or_assign(idents[i], std::move(*text));
   }
   objects_.look_ahead({});
 }
