@@ -5,6 +5,7 @@
 #include <boost/json/basic_parser_impl.hpp>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <utility>
 
 #include "hatch/json.hpp"
@@ -88,14 +89,32 @@ Result<json::value> parse_json(std::string_view text, std::string_view code, uns
 
 namespace {
 
+// Nothing in it is to be escaped: ASCII but controls, quotes and backslashes. Eight bytes at a time, since nearly all text
+// is of this kind, and there may be megabytes of it.
+bool is_plain(std::string_view text) {
+  constexpr std::uint64_t ones = 0x0101010101010101, high = 0x8080808080808080;
+  const auto has_zero = [](std::uint64_t word) { return (word - ones) & ~word & high; };
+  for (; text.size() >= sizeof(std::uint64_t); text.remove_prefix(sizeof(std::uint64_t))) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, text.data(), sizeof word);
+    const std::uint64_t below_blank = (word - ones * 0x20) & ~word & high;
+    if ((word & high) | below_blank | has_zero(word ^ ones * '"') | has_zero(word ^ ones * '\\') |
+        has_zero(word ^ ones * 0x7F))
+      return false;
+  }
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F && c != '"' && c != '\\'; });
+}
+
 // A JSON string in which nothing can turn or hide what a terminal shows: DEL, C1 and changes of direction are escaped,
 // beside what must be. To a parser it is the same string.
 void append_string(std::string& out, std::string_view text) {
+  if (is_plain(text)) {
+    ((out += '"') += text) += '"';
+    return;
+  }
   const std::size_t begin = out.size();
   hatch::append_quoted(out, text);
-  const bool plain =
-      std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x7F; });
-  if (plain || out.find_first_of("\x7F\xC2\xD8\xE2", begin) == out.npos) return;  // the first bytes of all of those
+  if (out.find_first_of("\x7F\xC2\xD8\xE2", begin) == out.npos) return;  // the first bytes of all of those
   const std::string quoted = out.substr(begin);
   out.resize(begin);
   for (std::size_t at = 0; at < quoted.size();) {
@@ -173,7 +192,14 @@ class Layout {
     std::vector<std::size_t> elements;  // offsets of the elements of a compact array
   };
 
-  void line() { out_.append("\n").append(2 * (base_ + levels_.size()), ' '); }
+  void line() {
+    static constexpr std::string_view usual = "\n                                        ";
+    const std::size_t indent = 2 * (base_ + levels_.size());
+    if (indent < usual.size())
+      out_ += usual.substr(0, 1 + indent);
+    else
+      out_.append("\n").append(indent, ' ');
+  }
   void before_value() {
     if (std::exchange(after_key_, false) || levels_.empty()) return;
     separate();

@@ -26,14 +26,18 @@ constexpr std::size_t maps_limit = std::size_t{32} << 20;
 
 Trouble gone(pid_t pid) { return {Trouble::Kind::gone, "process " + std::to_string(pid) + " has ended", {}, {}}; }
 
-// A number that is alive: of the main thread, or of another when that one has ended before the process.
+// A number that is alive: of the main thread, or of another when that one has ended before the process. The list is
+// made only then: a thousand entries take the kernel a millisecond.
 pid_t living_thread(const Process& target) {
-  for (const pid_t tid : list_threads(target.proc_fd)) {
-    const auto text = read_below(target.proc_fd, "task/" + std::to_string(tid) + "/stat", 4096);
+  const auto lives = [&](pid_t tid) {
+    const auto text = read_record(target.proc_fd, "task/" + std::to_string(tid) + "/stat");
     const auto stat = text ? parse_stat(*text) : std::nullopt;
-    if (stat && stat->state != 'Z' && stat->state != 'X') return tid;
-  }
-  return 0;
+    return stat && stat->state != 'Z' && stat->state != 'X';
+  };
+  if (lives(target.pid)) return target.pid;
+  const std::vector<pid_t> all = list_threads(target.proc_fd);
+  const auto found = std::find_if(all.begin(), all.end(), lives);
+  return found == all.end() ? 0 : *found;
 }
 
 // For the threads that are started while it lives: stops are told by SIGCHLD, which must wait for who asks for it.

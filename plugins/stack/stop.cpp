@@ -169,6 +169,7 @@ class OneByOne {
         hold_(hold),
         process_(process),
         others_(target, hold),
+        tasks_(open_threads(target.proc_fd)),
         limit_(stack_limit(options)),
         running_only_(running_only),
         interrupt_(options.interrupt),
@@ -261,7 +262,7 @@ class OneByOne {
       }
       Asleep answer = Asleep::awake;
       for (int attempt = 0; attempt < attempts && answer == Asleep::awake; ++attempt)
-        answer = copy_sleeping(target_, limit_, process_, thread);
+        answer = copy_sleeping(tasks_.get(), limit_, process_, thread);
       refused_ = answer == Asleep::refused;  // tracing may be allowed all the same
       if (answer == Asleep::read) {
         any_read_ = true;
@@ -355,6 +356,7 @@ class OneByOne {
   Hold& hold_;
   ProcessCopy& process_;
   OtherRuns others_;
+  UniqueFd tasks_;
   std::size_t limit_;
   bool running_only_;
   std::vector<Late> late_;

@@ -10,6 +10,9 @@ namespace stack {
 
 constexpr std::size_t max_threads = 20'000;  // of one process; the rest is counted out loud
 
+// The directory of its threads, where what is read of each is a shorter way than from the process's own.
+UniqueFd open_threads(int proc_fd);
+
 // Thread numbers in /proc's order, at most max_threads.
 std::vector<pid_t> list_threads(int proc_fd);
 
@@ -24,6 +27,7 @@ struct KernelThread {
 };
 // By the number that each has in the innermost pid namespace, its process's own (NSpid, proc(5)).
 using KernelThreads = std::unordered_map<pid_t, KernelThread>;
-KernelThreads threads_by_own_number(int proc_fd);
+// Those of `asleep` are known not to run, which saves asking.
+KernelThreads threads_by_own_number(int proc_fd, const std::unordered_set<pid_t>& asleep = {});
 
 }  // namespace stack

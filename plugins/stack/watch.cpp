@@ -25,19 +25,28 @@ std::string read_anew(const UniqueFd& file) {
   return n > 0 ? std::string(text, static_cast<std::size_t>(n)) : std::string{};
 }
 
-// How often the thread was given a CPU: the third field of schedstat, or the switches of status where the kernel keeps
-// no schedstat. Empty: not to be had.
-std::string turns_taken(const Process& target, const std::string& task, const UniqueFd& schedstat) {
+// How often the thread was given a CPU. Empty: not to be had.
+struct Turns {
+  std::string count;
+  bool of_arrivals = false;  // counted when the thread is given a CPU; else when it leaves one
+  bool operator==(const Turns&) const = default;
+};
+
+// The third field of schedstat, or the switches of status where the kernel keeps no schedstat, which it may say by
+// zeros: of a thread that has run once the count is above.
+Turns turns_taken(int tasks, const std::string& tid, const UniqueFd& schedstat) {
   const std::string text = read_anew(schedstat);
-  if (const std::size_t last = text.rfind(' '); last != text.npos) return text.substr(last);
-  const auto status = read_below(target.proc_fd, task + "/status", 16 * 1024);
+  if (const std::size_t last = text.rfind(' '); last != text.npos && text.substr(last) != " 0\n")
+    return {text.substr(last), true};
+  const auto status = read_below(tasks, tid + "/status", 16 * 1024);
   if (!status) return {};
-  return std::string(status_value(*status, "voluntary_ctxt_switches")) + "/" +
-         std::string(status_value(*status, "nonvoluntary_ctxt_switches"));
+  return {std::string(status_value(*status, "voluntary_ctxt_switches")) + "/" +
+              std::string(status_value(*status, "nonvoluntary_ctxt_switches")),
+          false};
 }
 
-UniqueFd open_file(const Process& target, const std::string& path) {
-  return UniqueFd{::openat(target.proc_fd, path.c_str(), O_RDONLY | O_CLOEXEC)};
+UniqueFd open_file(int directory, const std::string& path) {
+  return UniqueFd{::openat(directory, path.c_str(), O_RDONLY | O_CLOEXEC)};
 }
 
 }  // namespace
@@ -65,12 +74,12 @@ std::optional<SystemCall> parse_system_call(std::string_view text) {
   return call;
 }
 
-Asleep copy_sleeping(const Process& target, std::size_t limit, ProcessCopy& process, ThreadCopy& thread) {
-  const std::string task = "task/" + std::to_string(thread.tid);
-  const UniqueFd schedstat = open_file(target, task + "/schedstat");
-  const std::string turns = turns_taken(target, task, schedstat);
+Asleep copy_sleeping(int tasks, std::size_t limit, ProcessCopy& process, ThreadCopy& thread) {
+  const std::string tid = std::to_string(thread.tid);
+  const UniqueFd schedstat = open_file(tasks, tid + "/schedstat");
+  const Turns turns = turns_taken(tasks, tid, schedstat);
   errno = 0;
-  const UniqueFd call = open_file(target, task + "/syscall");
+  const UniqueFd call = open_file(tasks, tid + "/syscall");
   const std::string text = call ? read_anew(call) : std::string{};
   if (text.empty()) {
     const int error = errno;  // of open or read, whichever failed
@@ -80,15 +89,16 @@ Asleep copy_sleeping(const Process& target, std::size_t limit, ProcessCopy& proc
     return Asleep::failed;
   }
   const auto asleep = parse_system_call(text);
-  if (!asleep || turns.empty()) return Asleep::awake;
+  if (!asleep || turns.count.empty()) return Asleep::awake;
 
   Registers registers;
   registers.values[Registers::sp_number] = asleep->sp;
   registers.values[Registers::pc_number] = asleep->pc;
   thread.registers = registers;
   copy_stack(process.mappings, limit, *process.memory, thread, Clock::time_point::max());
-  // It is proved only now.
-  if (read_anew(call) != text || turns_taken(target, task, schedstat) != turns) {
+  // It is proved only now. It slept when its call was read, and has been given no CPU since before that. A count that
+  // rises when a thread leaves its CPU says nothing of one that was woken and still runs; that one shows no call.
+  if ((!turns.of_arrivals && read_anew(call) != text) || turns_taken(tasks, tid, schedstat) != turns) {
     thread.registers.reset();
     process.memory->give_back(std::exchange(thread.stack, {}));
     return Asleep::awake;
@@ -100,6 +110,7 @@ Asleep copy_sleeping(const Process& target, std::size_t limit, ProcessCopy& proc
 
 bool copy_unstopped(const Process& target, const Options& options, Hold& hold, ProcessCopy& process) {
   const std::size_t limit = stack_limit(options);
+  const UniqueFd tasks = open_threads(target.proc_fd);
   std::unordered_set<pid_t> seen;
   bool any_read = false;
   for (int pass = 0; pass < max_passes; ++pass) {
@@ -114,7 +125,7 @@ bool copy_unstopped(const Process& target, const Options& options, Hold& hold, P
       }
       Asleep answer = Asleep::awake;
       for (int attempt = 0; attempt < attempts && answer == Asleep::awake; ++attempt)
-        answer = copy_sleeping(target, limit, process, thread);
+        answer = copy_sleeping(tasks.get(), limit, process, thread);
       any_read |= answer == Asleep::read;
       if (answer == Asleep::awake) thread.error = "it runs, and with pause=none nobody is stopped";
       if (answer == Asleep::refused) {

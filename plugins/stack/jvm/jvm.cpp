@@ -17,7 +17,9 @@ class JvmReader final : public RuntimeReader {
 
   bool gather(const Options& options, Hold& hold) override {
     dump_ = jvm::dump_threads(process_, living_, options.act, hold);
-    if (has_stacks()) kernel_ = threads_by_own_number(process_.proc_fd);
+    // Who waits in the picture that the VM gave does not run in it, whatever it does by now: with many threads, asking the
+    // kernel for each takes as long as the VM's dump.
+    if (has_stacks()) kernel_ = threads_by_own_number(process_.proc_fd, jvm::waiting_threads(dump_.text));
     return !dump_.cancelled;
   }
 

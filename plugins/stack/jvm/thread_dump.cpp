@@ -85,8 +85,9 @@ std::string shown(const Lock& lock) {
 //   … " #12 [4711] daemon prio=5 os_prio=0 cpu=0.1ms elapsed=1.2s tid=0x00007f nid=0x12 waiting on condition  [0x0]
 //   … " os_prio=0 tid=0x00007f nid=0x12 runnable
 std::optional<Header> parse_header(std::string_view line) {
+  // Forwards first: few lines have it, and looking backwards compares at every place.
+  if (line.find(" tid=0x") == line.npos) return std::nullopt;
   const std::size_t tid = line.rfind(" tid=0x");
-  if (tid == line.npos) return std::nullopt;
   const std::size_t quote = line.rfind("\" ", tid);
   if (quote == line.npos) return std::nullopt;
   Header header;
@@ -165,6 +166,22 @@ class Reader {
     while (!text.empty()) read_line(take_until(text, "\n"));
     name_waits();
     add_deadlocks();
+  }
+
+  std::unordered_set<pid_t> waiting(std::string_view text) {
+    std::unordered_set<pid_t> all;
+    read_preamble(text);
+    while (known_objects_ && !text.empty()) {
+      const auto header = parse_header(take_until(text, "\n"));
+      if (!header || !header->java || objects_.erase(header->object) == 0) continue;
+      std::string_view next = text.substr(0, text.find("\n\n"));
+      // What carries a virtual thread waits for it by its own state, and may run.
+      if (next.find(" virtual thread #") != next.npos) continue;
+      if (!take_prefix(next, "   java.lang.Thread.State: ")) continue;
+      for (const char* state : {"WAITING", "TIMED_WAITING", "BLOCKED"})
+        if (next.starts_with(state)) all.insert(header->nid);
+    }
+    return all;
   }
 
  private:
@@ -414,6 +431,12 @@ class Reader {
 
 void parse_thread_dump(std::string_view text, const KernelThreads& kernel, unsigned max_frames, RuntimeStacks& stacks) {
   Reader{kernel, max_frames, stacks}.read(text);
+}
+
+std::unordered_set<pid_t> waiting_threads(std::string_view text) {
+  const KernelThreads none;
+  RuntimeStacks stacks;
+  return Reader{none, 0, stacks}.waiting(text);
 }
 
 }  // namespace stack::jvm

@@ -62,27 +62,27 @@ std::optional<Tables> find_tables(int file) {
 }  // namespace
 
 // https://flapenguin.me/elf-dt-gnu-hash; binutils bfd/elflink.c
-bool exports_symbol(int file, std::string_view name) {
+std::optional<bool> find_export(int file, std::string_view name) {
   struct {
     std::uint32_t buckets, first_symbol, words, shift;
   } head{};
   const auto tables = find_tables(file);
-  if (!tables || !read_at(file, tables->hash, head) || head.buckets == 0 || head.words == 0) return false;
+  if (!tables || !read_at(file, tables->hash, head) || head.buckets == 0 || head.words == 0) return std::nullopt;
   const std::uint32_t hash = gnu_hash(name);
   std::uint64_t bloom = 0;
   const std::uint64_t blooms = tables->hash + sizeof head;
-  if (!read_at(file, blooms + std::uint64_t{hash / 64 % head.words} * 8, bloom)) return false;
+  if (!read_at(file, blooms + std::uint64_t{hash / 64 % head.words} * 8, bloom)) return std::nullopt;
   if (!(bloom >> hash % 64 & 1) || !(bloom >> (hash >> (head.shift & 31)) % 64 & 1)) return false;
 
   const std::uint64_t buckets = blooms + std::uint64_t{head.words} * 8;
   const std::uint64_t chains = buckets + std::uint64_t{head.buckets} * 4;
   std::uint32_t index = 0;
-  if (!read_at(file, buckets + std::uint64_t{hash % head.buckets} * 4, index) || index < head.first_symbol)
-    return false;
+  if (!read_at(file, buckets + std::uint64_t{hash % head.buckets} * 4, index)) return std::nullopt;
+  if (index < head.first_symbol) return false;
   constexpr int longest_chain = 1000;
   for (int i = 0; i < longest_chain; ++i, ++index) {
     std::uint32_t link = 0;
-    if (!read_at(file, chains + std::uint64_t{index - head.first_symbol} * 4, link)) return false;
+    if (!read_at(file, chains + std::uint64_t{index - head.first_symbol} * 4, link)) return std::nullopt;
     Elf64_Sym symbol;
     if ((link | 1) == (hash | 1) && read_at(file, tables->symbols + std::uint64_t{index} * sizeof symbol, symbol)) {
       std::string spelled(name.size() + 1, '\1');
@@ -93,7 +93,9 @@ bool exports_symbol(int file, std::string_view name) {
     }
     if (link & 1) return false;
   }
-  return false;
+  return std::nullopt;
 }
+
+bool exports_symbol(int file, std::string_view name) { return find_export(file, name).value_or(false); }
 
 }  // namespace stack::node

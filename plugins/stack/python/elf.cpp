@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "stack/node/exports.hpp"
+
 namespace stack::python {
 namespace {
 
@@ -55,6 +57,8 @@ class File {
       for (const Elf64_Shdr& section : sections_)
         if (name_at(names, section.sh_name) == ".PyRuntime") runtime = section.sh_addr;  // since 3.10
     }
+    // Few files have either, and going through all symbols takes milliseconds.
+    if (!runtime && node::find_export(fd_, "_PyRuntime") == false) return;
     for (const Elf64_Shdr& section : sections_) {
       if (section.sh_type != SHT_DYNSYM || section.sh_link >= sections_.size()) continue;
       const std::size_t count = std::min<std::uint64_t>(section.sh_size / sizeof(Elf64_Sym), most_symbols);

@@ -27,7 +27,7 @@ constexpr std::array<unsigned, 4> tid_offsets = {0x2d0, 0xd0, 0x30, 0x20};
 
 }  // namespace
 
-KernelThreads::KernelThreads(const Process& process) : process_(process) {
+KernelThreads::KernelThreads(const Process& process) : tasks_(open_threads(process.proc_fd)) {
   const auto status = read_below(process.proc_fd, "status", 16 * 1024);
   const bool nested = status && status_value(*status, "NSpid").find('\t') != std::string_view::npos;
   for (const pid_t tid : list_threads(process.proc_fd)) {
@@ -53,13 +53,13 @@ pid_t KernelThreads::of_pthread(Memory& memory, Address pthread) const {
 
 KernelThread KernelThreads::look_at(pid_t tid) const {
   KernelThread thread;
-  const std::string task = "task/" + std::to_string(tid);
-  const auto text = read_below(process_.proc_fd, task + "/stat", 4096);
+  const std::string task = std::to_string(tid);
+  const auto text = read_record(tasks_.get(), task + "/stat");
   auto stat = text ? parse_stat(*text) : std::nullopt;
   if (!stat) return thread;
   thread.name = std::move(stat->name);
   thread.state = stat->state;
-  const auto line = read_below(process_.proc_fd, task + "/syscall", 512);
+  const auto line = read_record(tasks_.get(), task + "/syscall");
   const auto [call, argument] = parse_call(line.value_or(""));
   if (call >= 0 && thread.state != 'R') {
     thread.waiting_on = system_call_name(static_cast<std::uint64_t>(call));

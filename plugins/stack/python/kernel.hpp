@@ -28,7 +28,7 @@ class KernelThreads {
   KernelThread look_at(pid_t tid) const;
 
  private:
-  const Process& process_;
+  UniqueFd tasks_;
   std::unordered_map<pid_t, pid_t> outer_;
 };
 

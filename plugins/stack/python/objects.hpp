@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <unordered_map>
 
@@ -32,20 +33,41 @@ class Objects {
   bool is(Address object, std::string_view type) { return type_of(object) == type; }
   std::optional<std::uint64_t> integer(Address object);  // that fits in 60 bits
 
-  // `visit` is told the addresses of key and value until it says false. False: the dictionary could not be read.
-  using Visit = std::function<bool(Address key, Address value)>;
-  bool each(Address dict, const Visit& visit);
+  // An entry of a dictionary, and which of its table.
+  struct Entry {
+    std::uint64_t index = 0;
+    Address key = 0, value = 0;
+  };
+  // Nothing: the dictionary could not be read.
+  std::optional<std::vector<Entry>> entries(Address dict);
+  // Those whose keys are strings, until `visit` says false; many of them are read in one call.
+  using VisitText = std::function<bool(const Text& key, const Entry& entry)>;
+  void each_text(Address dict, const VisitText& visit);
   std::optional<Address> item(Address dict, std::string_view key);
+  // What integer() and attribute() read first of these, for many in one call.
+  void look_ahead(std::span<const Entry> integers_and_objects);
+  void look_ahead_at_texts(std::span<const Address> texts);
   // Of an instance of a class written in Python, without looking into its class.
   std::optional<Address> attribute(Address object, std::string_view name);
   bool each_in_set(Address set, const std::function<bool(Address)>& visit);
 
  private:
-  bool each(Address keys, Address values, const Visit& visit);
+  std::optional<Text> text_of(const Copy& head, Address str, std::size_t most_units);
+  std::optional<std::vector<Entry>> entries(Address keys, Address values);
+  void each_text(const std::vector<Entry>& all, const VisitText& visit);
+  Address first_value(Address values) const;
+  // The objects of a class share their keys, of which there are only ever more: where one object has an attribute, the
+  // others have it too.
+  std::optional<Address> shared_item(Address keys, Address values, std::string_view name);
+  std::optional<std::uint64_t> flags_of(Address type);
+  std::optional<Address> keys_of(Address type);
 
   Memory& memory_;
   const Layout& layout_;
   std::unordered_map<Address, std::string> type_names_;
+  std::unordered_map<Address, std::uint64_t> type_flags_;
+  std::unordered_map<Address, Address> type_keys_;
+  std::map<std::pair<Address, std::string>, std::uint64_t> shared_;  // index by keys and name
 };
 
 }  // namespace stack::python

@@ -32,10 +32,9 @@ void Program::read(const PythonInterpreter& interpreter, unsigned max_frames, co
   // Objects of free-threaded builds begin with a longer header, which the offsets here do not know.
   if (!interpreter.modules || layout.free_threaded) return;
   Address threading = 0, asyncio_tasks = 0;
-  objects_.each(interpreter.modules, [&](Address key, Address value) {
-    const auto name = objects_.text(key, name_limit);
-    if (name && name->is("threading")) threading = value;
-    if (name && name->is("asyncio.tasks")) asyncio_tasks = value;
+  objects_.each_text(interpreter.modules, [&](const Text& name, const Objects::Entry& entry) {
+    if (name.is("threading")) threading = entry.value;
+    if (name.is("asyncio.tasks")) asyncio_tasks = entry.value;
     return !threading || !asyncio_tasks;
   });
   if (threading && objects_.is(threading, "module")) read_names(threading);
@@ -46,13 +45,26 @@ void Program::read_names(Address threading) {
   const auto dict = objects_.memory().pointer(threading + module_dict);
   const auto active = dict ? objects_.item(*dict, "_active") : std::nullopt;  // {ident: Thread}
   if (!active) return;
-  objects_.each(*active, [&](Address key, Address value) {
-    const auto ident = objects_.integer(key);
-    const auto name = ident ? objects_.attribute(value, "_name") : std::nullopt;
-    auto text = name ? objects_.text(*name, name_limit) : std::nullopt;
-    if (text) names.insert_or_assign(*ident, std::move(*text));
-    return names.size() < max_threads;
-  });
+  const auto all = objects_.entries(*active);
+  if (!all) return;
+  constexpr std::size_t at_once = 32;
+  for (std::size_t first = 0; first < all->size() && names.size() < max_threads; first += at_once) {
+    const std::span some = std::span{*all}.subspan(first, std::min(at_once, all->size() - first));
+    objects_.look_ahead(some);
+    std::vector<std::uint64_t> idents;
+    std::vector<Address> texts;
+    for (const Objects::Entry& entry : some) {
+      const auto ident = objects_.integer(entry.key);
+      const auto name = ident ? objects_.attribute(entry.value, "_name") : std::nullopt;
+      if (!name) continue;
+      idents.push_back(*ident);
+      texts.push_back(*name);
+    }
+    objects_.look_ahead_at_texts(texts);
+    for (std::size_t i = 0; i < texts.size(); ++i)
+      if (auto text = objects_.text(texts[i], name_limit)) names.insert_or_assign(idents[i], std::move(*text));
+  }
+  objects_.look_ahead({});
 }
 
 void Program::read_tasks(Address asyncio_tasks, unsigned max_frames, const std::function<bool()>& stop) {

@@ -70,9 +70,6 @@ Walk::List Walk::walk_threads(const PythonInterpreter& interpreter, std::int64_t
                               const std::function<bool()>& stop) {
   const Layout& layout = objects_.layout();
   Memory& memory = objects_.memory();
-  const std::size_t size = std::max({layout.thread_id, layout.thread_native_id, layout.thread_chunk,
-                                     layout.thread_frame, layout.thread_interp, layout.thread_next}) +
-                           sizeof(Address);
   const auto first = memory.pointer(interpreter.state + layout.interp_threads);
   if (!first) return List::changed;
   const std::size_t before = threads.size();
@@ -81,50 +78,68 @@ Walk::List Walk::walk_threads(const PythonInterpreter& interpreter, std::int64_t
     if (threads.size() - before >= max_threads) return List::changed;
     Copy copy;
     // A thread that ends takes its state with it, and what lies there then is anything.
-    if (!copy.take(memory, state, size) || copy.pointer(layout.thread_interp) != interpreter.state)
+    if (!copy.take(memory, state, state_size()) || copy.pointer(layout.thread_interp) != interpreter.state)
       return List::changed;
     PythonThread& thread = threads.emplace_back();
     thread.state = state;
     thread.interpreter = id;
     thread.ident = copy.pointer(layout.thread_id);
     if (layout.thread_native_id) thread.native_id = static_cast<pid_t>(copy.at<std::uint64_t>(layout.thread_native_id));
-    read_chain(state, thread);
-    if (interpreter.gil) {
-      Copy gil;
-      thread.holds_gil = gil.take(memory, interpreter.gil, gil_locked + sizeof(int)) &&
-                         gil.pointer(gil_holder) == state && gil.at<int>(gil_locked) == 1;
-    }
-    state = copy.pointer(layout.thread_next);
+    const Address next = copy.pointer(layout.thread_next);
+    read_chain(copy, thread, interpreter.gil);
+    state = next;
   }
   return List::whole;
 }
 
-Address Walk::current_frame(const Copy& thread) {
+// In `thread`, the frame that it stands in; before 3.11 and since 3.13 that is in its state itself.
+Address Walk::current_frame(const Copy& thread, const Copy& cframe) const {
   const Layout& layout = objects_.layout();
-  const Address frame = thread.pointer(layout.thread_frame);
-  if (layout.frames != Frames::cframe) return frame;
-  return objects_.memory().pointer(frame + layout.cframe_current).value_or(0);
+  return layout.frames == Frames::cframe ? cframe.pointer(0) : thread.pointer(layout.thread_frame);
 }
 
-void Walk::read_chain(Address state, PythonThread& thread) {
+// What tells that frame besides the state.
+Memory::Part Walk::cframe_of(const Copy& thread, Copy& cframe) const {
+  const Layout& layout = objects_.layout();
+  return cframe.part_of(thread.pointer(layout.thread_frame) + layout.cframe_current, sizeof(Address));
+}
+
+// `now`: its state, as just read. The gil is read last of all.
+void Walk::read_chain(Copy& now, PythonThread& thread, Address gil_at) {
   const Layout& layout = objects_.layout();
   Memory& memory = objects_.memory();
+  const bool by_cframe = layout.frames == Frames::cframe;
   bool have = false;
   for (int attempt = 0; attempt < attempts; ++attempt) {
-    Copy now;
-    const std::size_t size = std::max(layout.thread_frame, layout.thread_chunk) + sizeof(Address);
-    if (!now.take(memory, state, size)) break;
-    const Address innermost = current_frame(now);
-    // The stretch that the innermost frames lie in: previous, size, top, then frames (_PyStackChunk).
+    if (attempt > 0 && !now.take(memory, thread.state, state_size())) break;
+    // The stretch that the innermost frames lie in: previous, size, top, then frames (_PyStackChunk). It is used up to
+    // what the state has behind its address (datastack_top).
+    Copy cframe;
     chunk_ = {};
+    std::vector<Memory::Part> parts;
+    if (by_cframe) parts.push_back(cframe_of(now, cframe));
     if (layout.thread_chunk) {
       const Address chunk = now.pointer(layout.thread_chunk);
-      const std::size_t length = memory.get<std::uint64_t>(chunk + 8).value_or(0);
-      if (chunk && length > 0) chunk_.take(memory, chunk, std::min(length, chunk_limit));
+      const Address top = now.pointer(layout.thread_chunk + sizeof(Address));
+      if (chunk && top > chunk) parts.push_back(chunk_.part_of(chunk, std::min<std::size_t>(top - chunk, chunk_limit)));
     }
+    memory.read_all(parts);
+    if (by_cframe) cframe.keep(parts.front());
+    if (parts.size() > (by_cframe ? 1U : 0U)) chunk_.keep(parts.back());
+    const Address innermost = current_frame(now, cframe);
     FrameChain found = chain(innermost);
-    Copy after;
-    const bool still = after.take(memory, state, size) && current_frame(after) == innermost;
+
+    Copy after, cframe_after, gil;
+    std::array<Memory::Part, 3> again = {after.part_of(thread.state, state_size()), {}, {}};
+    std::size_t count = 1;
+    if (by_cframe) again[count++] = cframe_of(now, cframe_after);
+    if (gil_at) again[count++] = gil.part_of(gil_at, gil_locked + sizeof(int));
+    memory.read_all(std::span{again}.first(count));
+    const bool still = after.keep(again[0]) && after.pointer(layout.thread_frame) == now.pointer(layout.thread_frame) &&
+                       (!by_cframe || cframe_after.keep(again[1])) && current_frame(after, cframe_after) == innermost;
+    if (gil_at)
+      thread.holds_gil =
+          gil.keep(again[count - 1]) && gil.pointer(gil_holder) == thread.state && gil.at<int>(gil_locked) == 1;
     const bool better = !have || (thread.chain.broken && !found.broken) || (still && !found.broken);
     if (better) {
       thread.chain = std::move(found);
@@ -188,6 +203,15 @@ FrameChain Walk::chain(Address frame) {
   }
   end_segment();
   return chain;
+}
+
+std::size_t Walk::state_size() const {
+  const Layout& layout = objects_.layout();
+  // Behind the chunk is how far it is used.
+  const unsigned top = layout.thread_chunk ? layout.thread_chunk + unsigned{sizeof(Address)} : 0;
+  return std::max({layout.thread_id, layout.thread_native_id, top, layout.thread_frame, layout.thread_interp,
+                   layout.thread_next}) +
+         sizeof(Address);
 }
 
 std::size_t Walk::frame_size() const {

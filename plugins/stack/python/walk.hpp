@@ -76,9 +76,11 @@ class Walk {
  private:
   enum class List { whole, changed, stopped };
   List walk_threads(const PythonInterpreter& interpreter, std::int64_t id, const std::function<bool()>& stop);
-  Address current_frame(const Copy& thread);
-  void read_chain(Address state, PythonThread& thread);
+  Address current_frame(const Copy& thread, const Copy& cframe) const;
+  Memory::Part cframe_of(const Copy& thread, Copy& cframe) const;
+  void read_chain(Copy& now, PythonThread& thread, Address gil_at);
   FrameChain chain(Address frame);
+  std::size_t state_size() const;
   std::size_t frame_size() const;
   std::optional<CodeFrame> code_of(const Copy& frame);
 

@@ -108,3 +108,16 @@ TEST_CASE("what could turn or hide text on a terminal is escaped, and stays the 
   CHECK(parse_json(shown)->get_string() == text);
   CHECK(pretty(json::object{{text, 1}}).find(shown) != std::string::npos);
 }
+
+TEST_CASE("each byte of ASCII is written as JSON has it, wherever in a text it stands") {
+  for (int code = 1; code < 0x80; ++code)
+    for (std::size_t at = 0; at < 17; ++at) {
+      std::string text(17, 'a');
+      text[at] = static_cast<char>(code);
+      const std::string shown = pretty(json::value(text));
+      const bool escaped = code < 0x20 || code == '"' || code == '\\' || code == 0x7F;
+      CAPTURE(code, at);
+      CHECK((shown != '"' + text + '"') == escaped);
+      CHECK(parse_json(shown)->get_string() == text);
+    }
+}

@@ -199,6 +199,25 @@ TEST_CASE("jvm: a name that imitates the dump stays a name") {
   CHECK(thread(stacks, "till-first").waiting_on.find("counter-first") != std::string::npos);
 }
 
+TEST_CASE("jvm: who waits is told by headers that no name can imitate") {
+  using stack::jvm::waiting_threads;
+  CHECK(waiting_threads(jdk17) == std::unordered_set<pid_t>{0x6a50, 0x6a70, 0x6a71, 0x6a73, 0x6a80, 0x6a81, 0x6a84});
+  // A name that claims of the spinner that it waits: no object of that address is in the list.
+  std::string imitated{jdk17};
+  const std::string forged =
+      "x\n\"y\" #7 prio=5 tid=0x1 nid=0x6a83 waiting on condition\n   java.lang.Thread.State: WAITING (parking)\n";
+  imitated.insert(imitated.find("\"spinner\"") + 1, forged);
+  CHECK(!waiting_threads(imitated).contains(0x6a83));
+  const std::string one =
+      "d\nFull thread dump X (21):\n\nThreads class SMR info:\n_java_thread_list=0x1, length=1, elements={\n"
+      "0x000000000000000a\n}\n\n\"a\" #1 prio=5 os_prio=0 tid=0x000000000000000a nid=1 waiting on condition  [0x0]\n";
+  CHECK(waiting_threads(one + "   java.lang.Thread.State: WAITING (parking)\n\tat A.a(A.java:1)\n\n").contains(1));
+  CHECK(waiting_threads(one + "   java.lang.Thread.State: RUNNABLE\n\tat A.a(A.java:1)\n\n").empty());
+  CHECK(waiting_threads(one + "   java.lang.Thread.State: WAITING\n   Mounted virtual thread #21\n\n").empty());
+  CHECK(waiting_threads(one).empty());
+  CHECK(waiting_threads("").empty());
+}
+
 TEST_CASE("jvm: JDK 8 and 21 write other headers") {
   const stack::RuntimeStacks old = parse(
       "2020-01-01 00:00:00\n"

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 
+#include <cstring>
 #include <thread>
 
 #include "peer.hpp"
@@ -99,6 +100,20 @@ TEST_CASE("a listener belongs to the process that has its descriptor") {
   CHECK(has(self.process()));
   const stack_test::Demo demo;
   CHECK_FALSE(has(stack_test::Handles{demo.pid()}.process()));
+}
+
+TEST_CASE("sock_diag and the table of /proc tell the same of a listener") {
+  const stack_test::Peer peer{""};
+  const stack_test::Handles self{::getpid()};
+  const auto table = stack::read_below(self.proc_fd.get(), "net/tcp", 1 << 20);
+  REQUIRE(table);
+  const auto is_peer = [&](const stack::Listener& one) { return one.endpoint.text == peer.endpoint.text; };
+  const auto asked = stack::find_listeners(self.process(), ::getpid()).own, listed = stack::parse_listening(*table);
+  const auto a = std::find_if(asked.begin(), asked.end(), is_peer),
+             l = std::find_if(listed.begin(), listed.end(), is_peer);
+  REQUIRE((a != asked.end() && l != listed.end()));
+  CHECK((a->port == l->port && a->inode == l->inode && a->loopback == l->loopback && a->any == l->any));
+  CHECK(std::memcmp(&a->endpoint.address, &l->endpoint.address, sizeof(sockaddr_in)) == 0);
 }
 
 TEST_CASE("frames of a WebSocket: whole, in pieces, with pings between") {

@@ -228,14 +228,39 @@ TEST_CASE("dictionaries and sets whose sizes are lies are not read") {
   world.memory.blank(keys, 64);
   world.memory.put(keys + 24, std::uint64_t{1} << 60);
   int visits = 0;
-  const auto count = [&](Address, Address) { return ++visits, true; };
-  CHECK(!objects.each(dict, count));
+  const auto count = [&](const Text&, const Objects::Entry&) { return ++visits, true; };
+  CHECK(!objects.entries(dict));
+  objects.each_text(dict, count);
   world.memory.put(keys + 24, std::uint64_t{4});
   world.memory.put(keys + 9, std::uint8_t{63});
-  CHECK(!objects.each(dict, count));
+  CHECK(!objects.entries(dict));
+  objects.each_text(dict, count);
   world.memory.put(dict + 32, ~std::uint64_t{0});
   CHECK(!objects.each_in_set(dict, [&](Address) { return ++visits, true; }));
   CHECK(visits == 0);
+}
+
+TEST_CASE("stretches are read in one call up to the one that is not there, and one by one behind it") {
+  ProcessMemory memory{::getpid()};
+  const std::array<std::uint64_t, 2> values = {7, 8};
+  const auto at = reinterpret_cast<Address>(values.data());
+  std::array<std::uint64_t, 4> into{};
+  const auto bytes = [&](std::size_t i) { return std::as_writable_bytes(std::span{&into[i], 1}); };
+  std::array<Memory::Part, 4> parts = {
+      {{at, bytes(0)}, {4096, bytes(1)}, {at + 8, bytes(2)}, {~std::uint64_t{0}, bytes(3)}}};
+  memory.read_all(parts);
+  CHECK((parts[0].read && !parts[1].read && parts[2].read && !parts[3].read));
+  CHECK((into[0] == 7 && into[2] == 8));
+
+  // What was read ahead answers, also in part, until something else is; and what was not there is asked for.
+  const std::array<Memory::Stretch, 2> stretches = {{{at, 16}, {4096, 8}}};
+  memory.look_ahead(stretches);
+  CHECK(memory.get<std::uint64_t>(at + 8) == 8);
+  CHECK(!memory.get<std::uint64_t>(4096));
+  CHECK(memory.get<std::uint64_t>(at) == 7);
+  memory.look_ahead({});
+  CHECK(memory.get<std::uint64_t>(at) == 7);
+  CHECK(memory.error() == EFAULT);
 }
 
 TEST_CASE("the offsets that 3.13 and later tell are taken only if they can be") {

@@ -37,11 +37,24 @@ inline char32_t next_code_point(std::string_view text, std::size_t& at) {
   return point;
 }
 
+// How much from `at` on is ASCII that means nothing in a JSON string and nothing to a terminal: printable, and neither a
+// quote nor a backslash.
+inline std::size_t ordinary_ascii(std::string_view text, std::size_t at) {
+  const std::size_t begin = at;
+  while (at < text.size() && text[at] >= 0x20 && text[at] < 0x7F && text[at] != '"' && text[at] != '\\') ++at;
+  return at - begin;
+}
+
 // Appends `text` as a JSON string with its quotes (RFC 8259, section 7).
 inline void append_quoted(std::string& out, std::string_view text) {
   constexpr char hex[] = "0123456789abcdef";
   out += '"';
   for (std::size_t at = 0; at < text.size();) {
+    if (const std::size_t ordinary = ordinary_ascii(text, at); ordinary > 0) {  // nearly always all of it
+      out.append(text, at, ordinary);
+      at += ordinary;
+      continue;
+    }
     const std::size_t begin = at;
     const char32_t point = next_code_point(text, at);
     switch (point) {
@@ -127,6 +140,11 @@ inline std::string printable(std::string_view text, bool lines = false) {
   std::string out;
   out.reserve(text.size());
   for (std::size_t at = 0; at < text.size();) {
+    if (const std::size_t ordinary = ordinary_ascii(text, at); ordinary > 0) {
+      out.append(text, at, ordinary);
+      at += ordinary;
+      continue;
+    }
     const std::size_t begin = at;
     const char32_t point = next_code_point(text, at);
     const bool control = point < 0x20 || (point >= 0x7F && point < 0xA0);
