@@ -149,6 +149,7 @@ asio::awaitable<void> Runner::conduct(LivePtr live, Order order, std::shared_ptr
   live->events.add("result", result_event(run));
   live->changed.notify();
   retire(live);
+  co_await asio::post(executor_, asio::use_awaitable);  // who waits for the answer goes first
   co_await write_events(live);
   if (live->preflight) co_return;
   log::info("run ended", {{"run", run.id},

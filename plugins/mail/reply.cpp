@@ -113,6 +113,11 @@ Capabilities capabilities_of(const Reply& ehlo) {
   return all;
 }
 
+void prepare_replies() {
+  queue_id_of({});
+  wait_of({});
+}
+
 std::string queue_id_of(std::string_view reply) {
   static const std::regex forms[] = {
       std::regex(R"(queued as ([0-9A-Za-z]+))", std::regex::icase),                               // Postfix

@@ -51,5 +51,7 @@ std::string queue_id_of(std::string_view reply);
 
 // "try again in …": how long a refusal says that one should wait; empty: it does not.
 std::string wait_of(std::string_view reply);
+// Makes the patterns of both, which takes longer than all the rest that is done with a reply.
+void prepare_replies();
 
 }  // namespace mail
