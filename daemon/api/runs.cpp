@@ -108,7 +108,8 @@ Answer cancel_run(Api& api, const http::Context& context) {
   const auto run = co_await readable_run(api, context, access::Action::cancel);
   if (!run) co_return refused(run.error(), context);
   const runs::LivePtr live = api.runner.live(run->id);
-  if (!live || live->over)
+  // Also while its end is being recorded: who reads it is told that it has ended.
+  if (!live || live->over || runs::is_over(run->state))
     co_return refused(Problem{"run-ended", "the run has ended: it is " + std::string(to_string(run->state))}, context);
   if (api.audit) {
     json::object line = audit::entry("cancel");

@@ -17,6 +17,8 @@ import tempfile
 import threading
 import time
 
+from kept import Kept
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -194,24 +196,27 @@ def measure_jvm(threads, runs, build):
         with start_daemon(jvm.pid, build, {"plugins": {"stack": {"capabilities": ["setuid", "setgid"]}}}) as daemon:
             gathered = []
 
-            def dump():
-                return daemon.run("stack.dump", {"act": True})
+            client = Kept(daemon)
+
+            def dump(act):
+                return client.run("stack.dump", {"act": act})
 
             def look(answer):
-                result = answer.json()["result"]
-                assert answer.status == 200 and result["mode"] == "jvm", answer
+                result = json.loads(answer)["result"]
+                assert result["mode"] == "jvm", result["verdict"]
                 gathered.append(next(step["ms"] for step in result["steps"] if step["name"] == "gather"))
 
             def tool(*argv):
                 return lambda: subprocess.run(argv, stdout=subprocess.DEVNULL, check=True)
 
             rows = {
-                "hatchd": dump,
+                "hatchd": lambda: dump(False),
+                "hatchd, act=true": lambda: dump(True),
                 "dialogue alone": lambda: attach(jvm.pid),
                 "jcmd": tool("jcmd", str(jvm.pid), "Thread.print", "-l"),
                 "jstack": tool("jstack", "-l", str(jvm.pid)),
             }
-            look(dump())
+            look(dump(True))  # the VM opens its socket
             gathered.clear()
             measured = in_turn(rows, runs, {"hatchd": look})
     finally:
@@ -244,11 +249,13 @@ def measure_python(threads, runs, build):
         with start_daemon(python.pid, build) as daemon:
             work = []
 
+            client = Kept(daemon)
+
             def dump():
-                return daemon.run("stack.dump")
+                return client.run("stack.dump", {})
 
             def look(answer):
-                result = answer.json()["result"]
+                result = json.loads(answer)["result"]
                 assert result["mode"] == "python" and len(result["threads"]) == threads + 1, result["verdict"]
                 assert result["paused_us"] == 0
                 work.append(sum(step["ms"] for step in result["steps"] if step["name"] in ("gather", "runtime")))
@@ -316,11 +323,13 @@ def measure_node(runs, build):
         with start_daemon(process.pid, build) as daemon:
             gathered = []
 
+            client = Kept(daemon)
+
             def dump():
-                return daemon.run("stack.dump")
+                return client.run("stack.dump", {})
 
             def look(answer):
-                result = answer.json()["result"]
+                result = json.loads(answer)["result"]
                 assert result["mode"] == "node", result["verdict"]
                 gathered.append(next(step["ms"] for step in result["steps"] if step["name"] == "gather"))
 

@@ -154,6 +154,9 @@ def test_a_stripped_program_gives_its_threads_with_names(build):
         assert asked.status == 424 and "without -ldflags=-s" in asked.json()["remedy"], asked
 
 
+GO_ENDS = {f"runtime.{name}" for name in ("goexit", "mcall", "mstart", "rt0_go", "morestack", "systemstack")}
+
+
 def whole_threads_of_go(daemon):
     """The native threads of a stripped Go program: with whole stacks, and nobody was stopped for those that sleep."""
     result = daemon.run("stack.dump", {"mode": "native"}).json()["result"]
@@ -161,7 +164,7 @@ def whole_threads_of_go(daemon):
     assert len(asleep) >= 3 and all(t.get("waiting_on") for t in asleep), asleep
     for thread in asleep:
         assert not thread["truncated"] and "error" not in thread, thread
-        assert functions(thread)[-1] in ("runtime.goexit", "runtime.mcall", "runtime.mstart", "runtime.rt0_go"), functions(thread)
+        assert functions(thread)[-1] in GO_ENDS, functions(thread)
     return result
 
 
