@@ -40,6 +40,17 @@ struct Acted {
 
 Disk open(const Folder& folder) { return std::move(*Disk::open(folder.fd.get())); }
 
+// The id of a run whose end is in the file and in its folder; hatchd is gone.
+std::string leave_an_end(const Folder& folder) {
+  const Disk disk = open(folder);
+  disk.ends().prepare();
+  const Acted run(disk);
+  std::shared_ptr<Ends::Place> place;
+  REQUIRE(disk.end(run.ended, place));
+  REQUIRE(place);
+  return run.ended.id;
+}
+
 Run read(const Disk& disk, const std::string& id) {
   History::Counts counts;
   const auto run = read_back(disk, id, counts);
@@ -93,16 +104,8 @@ TEST_CASE("an end that a power cut left in the file alone is in its folder after
 
 TEST_CASE("an end that cannot be brought to its folder is known all the same, and is there after the next start, too") {
   Folder folder;
-  std::string id;
-  {
-    const Disk disk = open(folder);
-    disk.ends().prepare();
-    const Acted run(disk);
-    std::shared_ptr<Ends::Place> place;
-    REQUIRE(disk.end(run.ended, place));
-    std::ofstream(folder.path / run.ended.id / "run.json", std::ios::trunc);
-    id = run.ended.id;
-  }
+  const std::string id = leave_an_end(folder);
+  std::ofstream(folder.path / id / "run.json", std::ios::trunc);
   folder.write(id + "/run.json.tmp/in-the-way", "");
   {
     const Disk disk = open(folder);
@@ -120,15 +123,7 @@ TEST_CASE("an end that cannot be brought to its folder is known all the same, an
 
 TEST_CASE("a run whose removal was interrupted is not brought back by its end") {
   Folder folder;
-  std::string id;
-  {
-    const Disk disk = open(folder);
-    disk.ends().prepare();
-    const Acted run(disk);
-    std::shared_ptr<Ends::Place> place;
-    REQUIRE(disk.end(run.ended, place));
-    id = run.ended.id;
-  }
+  const std::string id = leave_an_end(folder);
   std::filesystem::remove(folder.path / id / "run.json");
   const Disk disk = open(folder);
   History::Counts counts;
