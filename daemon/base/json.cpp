@@ -102,7 +102,7 @@ bool is_plain(std::string_view text) {
         has_zero(word ^ ones * 0x7F))
       return false;
   }
-  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F && c != '"' && c != '\\'; });
+  return hatch::ordinary_ascii(text, 0) == text.size();
 }
 
 // A JSON string in which nothing can turn or hide what a terminal shows: DEL, C1 and changes of direction are escaped,

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
+import npm
 from harness import AM_ROOT, BUILD, HATCHD, ROOT, SANITIZED, Demo, descendants, open_to_all
 
 APP = 61001  # the app's user, and so the sidecar's
@@ -201,15 +202,7 @@ console.log(JSON.stringify(errors));
 @pytest.fixture(scope="module")
 def checkers():
     """The folder of the validators."""
-    if not shutil.which("npm"):
-        pytest.skip("npm is not installed (./dev test does that)")
-    folder = BUILD / "npm-deploy"
-    folder.mkdir(exist_ok=True)
-    if not all((folder / "node_modules" / name / "package.json").exists() for name in CHECKERS):
-        (folder / "package.json").write_text('{"private": true, "type": "module"}')
-        command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--save-exact"]
-        made = subprocess.run([*command, *(f"{name}@{version}" for name, version in CHECKERS.items())], cwd=folder, capture_output=True, text=True, timeout=240, check=False)
-        assert made.returncode == 0, made
+    folder = npm.packages("npm-deploy", CHECKERS)
     (folder / "check.mjs").write_text(SCRIPT)
     return folder
 

@@ -1,16 +1,16 @@
 """GET /openapi.json: valid by somebody else's validator, complete, and true of what the daemon answers."""
 
 import json
-import shutil
 import subprocess
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker, RefResolver
 
-from harness import BUILD, TOKEN, Daemon, token_entry
+import npm
+from harness import TOKEN, Daemon, token_entry
 from test_broken_plugins import path_of
 
-VALIDATOR = "@seriousme/openapi-schema-validator@2.11.0"
+VALIDATOR = {"@seriousme/openapi-schema-validator": "2.11.0"}
 SCRIPT = """
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { readFileSync } from "node:fs";
@@ -23,15 +23,7 @@ console.log(JSON.stringify({ valid: result.valid, version: validator.version, er
 @pytest.fixture(scope="module")
 def validate():
     """A function from a document to what the validator of npm says of it."""
-    if not shutil.which("npm"):
-        pytest.skip("npm is not installed (./dev test does that)")
-    folder = BUILD / "npm"
-    folder.mkdir(exist_ok=True)
-    if not (folder / "node_modules" / "@seriousme" / "openapi-schema-validator" / "package.json").exists():
-        (folder / "package.json").write_text('{"private": true, "type": "module"}')
-        command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--save-exact", VALIDATOR]
-        made = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
-        assert made.returncode == 0, made
+    folder = npm.packages("npm", VALIDATOR)
     (folder / "validate.mjs").write_text(SCRIPT)
 
     def ask(document):

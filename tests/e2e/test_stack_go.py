@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, ROOT, Daemon, Program, assert_untouched, wait_until
+import npm
+from harness import ROOT, Daemon, Program, assert_untouched, wait_until
 
 pytestmark = pytest.mark.skipif(not shutil.which("go"), reason="takes Go")
 
@@ -182,16 +183,10 @@ ESBUILD = {"0.18.20": "1.20", "0.23.1": "1.22", "0.25.12": "1.23", "0.28.2": "1.
 
 @pytest.mark.parametrize("version", ESBUILD)
 def test_programs_of_newer_go(tmp_path, version):
-    if not shutil.which("npm") or platform.machine() != "x86_64":
-        pytest.skip("takes npm (./dev test installs it) and x86-64")
-    folder = BUILD / "npm-esbuild" / version
+    if platform.machine() != "x86_64":
+        pytest.skip("takes x86-64")
+    folder = npm.packages(f"npm-esbuild/{version}", {"@esbuild/linux-x64": version})
     program = folder / "node_modules" / "@esbuild" / "linux-x64" / "bin" / "esbuild"
-    if not program.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "package.json").write_text('{"private": true}')
-        command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--save-exact", f"@esbuild/linux-x64@{version}"]
-        made = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
-        assert made.returncode == 0, made
     # It reads its standard input to see its end.
     with Program(program, "--serve=127.0.0.1:0", f"--servedir={tmp_path}", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as served:
 
